@@ -17,7 +17,7 @@ from serving.errors import MissingExtraError
 INCLUDED = {
     "serve": (), "onnx": ("serve",), "build": ("onnx",), "timm": ("build",), "hf": ("build",), "demo": ("build",),
     "images": (), "plots": (), "async": (), "oci": (), "otel": (), "remote": (), "s3": ("remote",), "gcs": ("remote",),
-    "sign": (),
+    "sign": (), "mlflow": (),
 }  # fmt: skip
 """The extras that an extra includes."""
 
@@ -46,6 +46,7 @@ PACKAGES = {
         "cryptography": "cryptography", "pyopenssl": "OpenSSL", "cyclonedx-python-lib": "cyclonedx",
         "packageurl-python": "packageurl",
     },
+    "mlflow": {"mlflow-skinny": "mlflow", "pandas": "pandas"},
     "demo": {"scikit-learn": "sklearn", "transformers": "transformers", "tokenizers": "tokenizers"},
 }  # fmt: skip
 """The packages that an extra adds, by their name for pip, with the module that each provides."""

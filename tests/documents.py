@@ -37,8 +37,8 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
 REASONS = (
-    "an excerpt", "downloads weights", "installs packages", "needs Docker and a cluster", "needs a registry", "needs onnx-tf",
-    "takes minutes",
+    "an excerpt", "downloads weights", "installs packages", "needs Docker and a cluster", "needs a registry", "needs mlflow",
+    "needs onnx-tf", "takes minutes",
 )  # fmt: skip
 INDENTED = {"docs/operators.md", "docs/compatibility.md"}
 """Pages with blocks that are indented instead of fenced: they are written by a program, and only their flags are checked."""

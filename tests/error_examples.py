@@ -1038,6 +1038,48 @@ FOLDER = "/home/you"
 """Stands in the pages for the folder in which a mistake is made."""
 
 
+@example("TFB9401")
+def model_of_another_flavour(given: Given) -> None:
+    from bundler.mlflow.stored import StoredBundle
+
+    StoredBundle.of({"python_function": {}, "sklearn": {}}, Path(), "models:/churn/3")
+
+
+@example("TFB9402")
+def artifact_that_was_lost(given: Given) -> None:
+    from bundler.bundle.manifest import FileEntry
+    from bundler.mlflow.stored import StoredBundle
+
+    root = Path(given.bundle())
+    Path("digits/golden/mlp/1.npz").unlink()
+    StoredBundle(root, FileEntry.of(root / "bundle.json").sha256, "models:/digits/1").verified()
+
+
+@example("TFB9403")
+def model_of_a_later_release(given: Given) -> None:
+    from bundler.mlflow.stored import StoredBundle
+
+    StoredBundle.of({"tfbundle": {"format": 2, "tfbundle_version": "2.0.0"}}, Path(), "models:/digits/1")
+
+
+@example("TFB9404")
+def damaged_bundle_for_mlflow(given: Given) -> None:
+    from bundler.mlflow.stored import check_loggable
+    from bundler.validation.bundle import Bundle
+
+    bundle = Bundle.open(given.bundle())
+    bundle.layout.golden_file("mlp", 1).unlink()
+    check_loggable(bundle, allow_unsafe_ops=False)
+
+
+@example("TFB9405")
+def prediction_in_float64(given: Given) -> None:
+    from bundler.mlflow.inputs import to_inputs
+    from bundler.values.signature import TensorSpec
+
+    to_inputs({"x": np.zeros((1, 4))}, [TensorSpec.parse("x=float32[batch,4]")])
+
+
 def message(mistake: Mistake, given: Given, capsys: pytest.CaptureFixture[str]) -> str:
     """Return what the command line prints for a mistake, without what differs from run to run."""
     from bundler.cli.output import print_error

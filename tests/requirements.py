@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -100,3 +101,21 @@ prometheus = partial(of_debian, "prometheus")
 docker_registry = partial(of_debian, "docker-registry")
 skopeo = partial(of_debian, "skopeo")
 umoci = partial(of_debian, "umoci")
+
+
+def mlflow_server() -> str:
+    """Return the path of an `mlflow` that can be a tracking server, which that of mlflow-skinny cannot."""
+    folders = [str(Path(sys.executable).parent), *os.environ.get("PATH", "").split(os.pathsep)]
+    programs = filter(None, (shutil.which("mlflow", path=folder) for folder in dict.fromkeys(folders)))
+    path = next(filter(_has_server, programs), None)
+    require(path, "mlflow with its server (pip install mlflow, in an environment of its own whose bin/ is on PATH)")
+    assert path is not None
+    return path
+
+
+def _has_server(program: str) -> bool:
+    """Return whether the environment of an `mlflow` has the packages of a server, and of a database for it."""
+    python = Path(program).with_name("python")
+    check = "import importlib.util as util, sys; sys.exit(not all(map(util.find_spec, ('alembic', 'flask', 'sqlalchemy'))))"
+    command = [str(python), "-c", check]
+    return python.exists() and subprocess.run(command, capture_output=True, check=False, timeout=120).returncode == 0

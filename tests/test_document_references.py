@@ -29,7 +29,7 @@ IN_BUNDLES = ("serving/models.config",)
 
 MADE_BY_THE_SITE = {
     *(f"docs/{name}.md" for name in ("contributing", "changelog")),
-    *(f"docs/reference/{name}.md" for name in ("cli", "bundler", "ops", "serving")),
+    *(f"docs/reference/{name}.md" for name in ("cli", "bundler", "mlflow", "ops", "serving")),
 }
 """Pages that `make docs` adds to those of docs/, and whose links it checks."""
 

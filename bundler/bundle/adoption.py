@@ -23,7 +23,7 @@ from bundler.bundle.files import link_or_copy
 from bundler.bundle.layout import BundleLayout, check_model_name, parse_version
 from bundler.bundle.manifest import Record, files_under
 from bundler.errors import ConversionError, UsageError
-from bundler.saved_model.summarize import example_methods, methods, signatures_of, summarize
+from bundler.saved_model.summarize import described, example_methods
 from serving.regular_file import kind
 from serving.texts import plural, shell_command
 
@@ -173,14 +173,11 @@ def make_record(version: FoundVersion, bundle: BundleLayout) -> Record:
         if path.is_symlink() or not path.is_file():
             raise _refused(version, f"{path} is {kind(mode)}", "put the file itself in its place")
     try:
-        signatures = signatures_of(folder)
-        first = "serving_default" if "serving_default" in signatures else next(iter(signatures), None)
-        if first is None:
-            raise _refused(version, "it has no signature", "export the model with a signature, or move the version away")
-        graph = summarize(folder, first)
-        kinds = example_methods(methods(folder, first))
+        found = described(folder)
     except ConversionError as exc:
         raise _refused(version, exc.what.rstrip("."), "move the version out of the folder") from exc
+    if found.graph is None:
+        raise _refused(version, "it has no signature", "export the model with a signature, or move the version away")
     changed = (folder / "saved_model.pb").stat().st_mtime
     origin = folder.relative_to(bundle.root).as_posix()
     return {
@@ -190,10 +187,10 @@ def make_record(version: FoundVersion, bundle: BundleLayout) -> Record:
         "converter": "none",
         "layout": "keep",
         "opset": 0,
-        "signatures": {name: signature.to_json() for name, signature in signatures.items()},
-        **({"methods": kinds} if kinds else {}),
+        "signatures": {name: signature.to_json() for name, signature in found.signatures.items()},
+        **({"methods": kinds} if (kinds := example_methods(found.methods)) else {}),
         "parity": _no_parity(),
-        "graph": graph.to_json(),
+        "graph": found.graph.to_json(),
         "tflite": {},
         "stages": {},
     }

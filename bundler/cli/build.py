@@ -17,7 +17,7 @@ from bundler.cli.lazy import LazyCommand
 from bundler.cli.output import note, opener, print_json, say, say_next, size, table
 from bundler.cli.progress import stages
 from bundler.cli.remote import changed_folder
-from serving.texts import plural
+from serving.texts import plural, shell_command
 
 if TYPE_CHECKING:
     from bundler.errors import ComparisonError
@@ -142,6 +142,8 @@ def _build(request: BuildRequest, target: _Target) -> None:
     from bundler.pipeline import build_bundle, stage_count
     from bundler.validation.against import files_in_service
 
+    if target.report is not None:
+        _check_report(target.report)
     unchanged = cleanly_interrupted(f"nothing was published; {target.out} is unchanged.")
     opened = changed_folder(target.out, may_be_new=True, adopts=target.adopt, also=files_in_service(request.spec))
     try:
@@ -158,10 +160,28 @@ def _build(request: BuildRequest, target: _Target) -> None:
     _show(bundle, target)
 
 
+def _check_report(path: Path) -> None:
+    """Raise UsageError if a report cannot be written, before the minutes of a build."""
+    from bundler.errors import UsageError
+
+    folder, what, fix = path.parent, "", ""
+    if not folder.is_dir():
+        what, fix = f"The folder {folder} for the report does not exist.", f"run `{shell_command('mkdir', '-p', folder)}` first"
+    elif path.is_dir():
+        what, fix = f"{path} is a folder.", f"name a file in it, e.g. --report {shell_command(path / 'report.html')}"
+    elif not os.access(path if path.exists() else folder, os.W_OK):
+        what, fix = f"The report {path} cannot be written: permission denied.", "choose another file with --report FILE"
+    if what:
+        raise UsageError(what, fix=fix, code="TFB5001")
+
+
 def _show_comparisons(exc: ComparisonError, target: _Target) -> None:
-    """Show why a build was refused, and write its report."""
+    """Show why a build was refused, and write its report; if that fails, the refusal is still what the exit code tells."""
     if target.report is not None:
-        target.report.write_text(exc.report, "utf-8")
+        try:
+            target.report.write_text(exc.report, "utf-8")
+        except OSError as failure:
+            note(f"The report {target.report} was not written: {failure.strerror}.")
     if target.as_json:
         print_json({"refused": True, "against": exc.records})
         return

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bundler.errors import ConversionError
 from bundler.values.signature import Signature, TensorSpec
@@ -22,6 +22,10 @@ _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 _PRODUCTS = frozenset({"BatchMatMulV2", "Conv2D", "Conv2DBackpropInput", "Conv3D", "Conv3DBackpropInputV2", "MatMul"})
 _DTYPES = {1: "float32", 2: "float64", 14: "bfloat16", 19: "float16"}
 """Names of types by their number in types.proto."""
+_VARIABLES = frozenset({"VarHandleOp", "VariableV2", "Variable"})
+_INDICES = frozenset({3, 9})
+_STRING = 7
+"""Types by their number in types.proto: int32 and int64; string."""
 _FAKE_QUANT = "FakeQuantWithMinMaxVars"
 
 
@@ -32,7 +36,8 @@ class GraphSummary:
     Attributes:
         ops: number of nodes by TensorFlow operator, without constants, reads of variables and calls.
         transposes: number of nodes that move data from one axis order to another.
-        weight_bytes: size of the variables on disk.
+        weight_bytes: size of the weights of all signatures: variables, and the constants of their graphs that hold numbers.
+            Scalars and vectors of int32 and int64 are left out; they are shapes, axes and indices.
     """
 
     ops: dict[str, int]
@@ -55,11 +60,38 @@ def summarize(folder: Path, signature: str = "serving_default") -> GraphSummary:
     Raises:
         ConversionError: there is no SavedModel in the folder, or it has no such signature.
     """
-    graph = _meta_graph(folder, signature)
+    return _summary(_meta_graph(folder, signature), signature)
+
+
+class Description(NamedTuple):
+    """What the file of a SavedModel says.
+
+    Attributes:
+        signatures: the signatures, by name.
+        methods: the method name of each signature.
+        graph: the nodes that serving_default runs, or else the first signature; None if it has no signature.
+    """
+
+    signatures: dict[str, Signature]
+    methods: dict[str, str]
+    graph: GraphSummary | None
+
+
+def described(folder: Path) -> Description:
+    """Return what a SavedModel's file says, which is read once.
+
+    Raises:
+        ConversionError: there is no SavedModel in the folder.
+    """
+    graph = _served_graph(folder)
+    signatures = read_signatures(graph)
+    first = "serving_default" if "serving_default" in signatures else next(iter(signatures), None)
+    return Description(signatures, _methods(graph), None if first is None else _summary(graph, first))
+
+
+def _summary(graph: Any, signature: str) -> GraphSummary:
     counts = _operators(graph, signature)
-    data = folder / "variables"
-    weight_bytes = sum(f.stat().st_size for f in data.glob("variables.data-*")) if data.is_dir() else 0
-    return GraphSummary(dict(counts.most_common()), _moves(counts), weight_bytes)
+    return GraphSummary(dict(counts.most_common()), _moves(counts), _weight_bytes(graph))
 
 
 def transposes(graph: Any, signature: str) -> int:
@@ -75,6 +107,50 @@ def products(graph: Any) -> dict[str, int]:
     return dict(counts.most_common())
 
 
+def _weight_bytes(graph: Any) -> int:
+    """Return the size of variables and numeric constants; a constant counts once in each graph that has it, as in the file."""
+    functions = {f.signature.name: f for f in graph.graph_def.library.function}
+    seen: set[str] = set()
+    names = [name for name in graph.signature_def if not name.startswith("__")]
+    main = {node.name: node for name in names for node in _ancestors(graph, name)}
+    todo = [list(main.values())]
+    size = 0
+    while todo:
+        for node in todo.pop():
+            size += _held_bytes(node)
+            for name in _called(node):
+                if name in functions and name not in seen:
+                    seen.add(name)
+                    todo.append(list(functions[name].node_def))
+    return size
+
+
+def _held_bytes(node: Any) -> int:
+    """Return the bytes of the numbers that a node holds as a variable or a constant; 0 for a size that the graph does not say."""
+    from serving.errors import TensorError
+    from serving.protocol.messages import message
+    from serving.protocol.tensors import decoded_size
+
+    if node.op in _VARIABLES:
+        tensor = message("tensorflow.TensorProto")(dtype=node.attr["dtype"].type, tensor_shape=node.attr["shape"].shape)
+    elif node.op == "Const":
+        tensor = node.attr["value"].tensor
+    else:
+        return 0
+    is_index = node.op == "Const" and tensor.dtype in _INDICES and len(tensor.tensor_shape.dim) < 2
+    if tensor.dtype == _STRING or is_index or tensor.tensor_shape.unknown_rank:
+        return 0
+    try:
+        return decoded_size(tensor)[1]
+    except TensorError:  # a dynamic dim, or a type that is no number
+        return 0
+
+
+def _called(node: Any) -> Iterable[str]:
+    """Return the names of the functions that a node calls, as a call, a branch or the body of a loop."""
+    return (name for attr in node.attr.values() for name in (attr.func.name, *(each.name for each in attr.list.func)))
+
+
 def _moves(counts: Counter[str]) -> int:
     return counts["Transpose"] + counts[_MOVE]
 
@@ -88,18 +164,17 @@ def input_names(folder: Path, signature: str = "serving_default") -> set[str]:
     return set(_meta_graph(folder, signature).signature_def[signature].inputs)
 
 
-def methods(folder: Path, signature: str = "serving_default") -> dict[str, str]:
+def methods(folder: Path) -> dict[str, str]:
     """Return the method name of each signature of a SavedModel.
 
-    Args:
-        folder: the SavedModel.
-        signature: a signature that it has.
-
     Raises:
-        ConversionError: there is no SavedModel in the folder, or it has no such signature.
+        ConversionError: there is no SavedModel in the folder.
     """
-    signatures = _meta_graph(folder, signature).signature_def
-    return {name: signature.method_name for name, signature in signatures.items()}
+    return _methods(_meta_graph(folder, "serving_default"))
+
+
+def _methods(graph: Any) -> dict[str, str]:
+    return {name: signature.method_name for name, signature in graph.signature_def.items()}
 
 
 def example_methods(names: Mapping[str, str]) -> dict[str, str]:
@@ -119,15 +194,6 @@ def signature_def(folder: Path, signature: str) -> Any:
         ConversionError: there is no SavedModel in the folder, or it has no such signature.
     """
     return _meta_graph(folder, signature).signature_def[signature]
-
-
-def signatures_of(folder: Path) -> dict[str, Signature]:
-    """Return the signatures of a SavedModel that a server answers, by name.
-
-    Raises:
-        ConversionError: there is no SavedModel in the folder.
-    """
-    return read_signatures(_served_graph(folder))
 
 
 def read_signatures(graph: Any) -> dict[str, Signature]:
@@ -238,7 +304,6 @@ def _count(nodes: Iterable[Any], functions: dict[str, Any], counts: Counter[str]
         if node.op not in _BOOKKEEPING and node.op not in _CALLS:
             moves = node.op == "Einsum" and sum(not name.startswith("^") for name in node.input) == 1
             counts[_MOVE if moves else node.op] += 1
-        for attr in node.attr.values():
-            for name in (attr.func.name, *(function.name for function in attr.list.func)):
-                if name in functions and name not in path:
-                    _count(functions[name].node_def, functions, counts, [*path, name])
+        for name in _called(node):
+            if name in functions and name not in path:
+                _count(functions[name].node_def, functions, counts, [*path, name])

@@ -209,10 +209,12 @@ class _Comparison:
         tally, answered = Tally(self.spec.against.agreement_tolerance), []
         for version in (self.before, self.after):
             golden = version.golden(self.spec.name)
-            for case in golden.cases if golden else ():
+            if golden is None:
+                continue
+            for case in golden.cases:
                 if case.signature not in self.before.signatures:
                     continue
-                inputs = golden.inputs(case) if golden else {}
+                inputs = golden.inputs(case)
                 if self._tallied(tally, case.signature, inputs) and case.signature == SERVING_DEFAULT:
                     answered.append(replace(case, inputs=inputs))
         return tally, answered

@@ -13,6 +13,8 @@ _INHERITED = "\n    options: {inherited_members: true}"
 _INTRODUCTIONS = {
     "bundler": "`bundler` builds, converts and opens bundles. The keywords of `build` are the [options](../options.md) of a "
     "model. Importing it imports neither torch nor TensorFlow.",
+    "bundler.mlflow": "Bundles in MLflow; [Log a bundle to MLflow](../how-to/mlflow.md) shows it in use. It needs `tfbundle[mlflow]`, and "
+    "predictions `tfbundle[serve]`.",
     "bundler.ops": "What a handler of your own needs; [A custom operator](../custom-ops.md) shows it in use.",
     "serving": "`serving` talks to TensorFlow Serving and contains the embedded server. The client needs only grpcio, protobuf "
     "and NumPy.",
@@ -23,6 +25,7 @@ def pages() -> dict[str, str]:
     """Return the Markdown of each page by its path."""
     return {
         "reference/bundler.md": _page("bundler", "bundler/__init__.py") + "\n" + _errors(),
+        "reference/mlflow.md": _page("bundler.mlflow", "bundler/mlflow/__init__.py"),
         "reference/ops.md": _page("bundler.ops", "bundler/ops.py"),
         "reference/serving.md": _page("serving", "serving/__init__.py"),
     }

@@ -17,7 +17,8 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from bundler.cli.app import app
-from bundler.cli.build import _variant_lines
+from bundler.cli.build import _show_comparisons, _Target, _variant_lines
+from bundler.errors import ComparisonError
 
 NETS = """
 import torch
@@ -310,6 +311,22 @@ def test_missing_files_are_reported_before_any_work(nets: Path, tmp_path: Path) 
     assert "The file absent.py does not exist" in build(f"{nets}:make", *missing, out=out, code=1)
     missing = ("--tflite", "float16", "--evaluate", "accuracy")
     assert "does not have the form module:function" in build(f"{nets}:make", *missing, out=out, code=2)
+
+
+def test_report_that_cannot_be_written_stops_a_build_before_any_work(nets: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x"
+    absent = tmp_path / "ab sent"
+    message = build(f"{nets}:make", "--report", absent / "gate.html", out=out, code=2)
+    assert "error TFB5001: The folder" in message and "for the report does not exist" in message
+    assert f"`mkdir -p '{absent}'`" in message.replace("\n", " ")
+    assert "is a folder." in build(f"{nets}:make", "--report", tmp_path, out=out, code=2)
+    assert not out.exists()
+
+
+def test_report_that_fails_after_a_refusal_does_not_hide_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = _Target("dist", None, False, tmp_path / "gone" / "gate.html", in_file=False, as_json=False)
+    _show_comparisons(ComparisonError("worse", fix="improve it"), target)
+    assert "gate.html was not written: No such file or directory." in capsys.readouterr().err.replace("\n", " ")
 
 
 @pytest.fixture

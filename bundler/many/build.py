@@ -113,9 +113,15 @@ def run_units(units: Sequence[Unit], engine: Engine, cache: Cache, hooks: Hooks)
             cache.discard(entry)
             missing.append(unit)
             continue
-        yield Outcome(unit, entry, is_cached=True)
+        yield _told(Outcome(unit, entry, is_cached=True), hooks)
     if missing:
-        yield from engine.run(missing, cache, hooks)
+        for outcome in engine.run(missing, cache, hooks):
+            yield _told(outcome, hooks)
+
+
+def _told(outcome: Outcome, hooks: Hooks) -> Outcome:
+    hooks.ended(outcome)
+    return outcome
 
 
 def placed(outcome: Outcome, target: Target, cache: Cache) -> ModelBuild:

@@ -38,15 +38,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What an engine tells while it works. Both are called in the thread that iterates over the outcomes.
+    """What is told while a build runs, in the thread that iterates over the outcomes. An engine calls the first two.
 
     Attributes:
         progress: called when a stage of a unit starts or ends.
         notice: called with a sentence about what the user should know at once, such as a unit that is tried again.
+        ended: called with the outcome of each unit.
     """
 
     progress: Progress
     notice: Callable[[str], None]
+    ended: Callable[[Outcome], None] = lambda outcome: None
 
 
 class Engine(Protocol):

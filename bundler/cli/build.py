@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -16,7 +16,8 @@ from bundler.cli.dry_run import dry_run
 from bundler.cli.lazy import LazyCommand
 from bundler.cli.output import note, opener, print_json, say, say_next, size, table
 from bundler.cli.progress import stages
-from bundler.cli.remote import changed_folder
+from bundler.cli.remote import Insecure, changed_folder
+from bundler.cli.target import Target
 from serving.texts import plural
 
 if TYPE_CHECKING:
@@ -66,13 +67,29 @@ _Report = Annotated[
 ]
 
 
+_Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Build this many models at the same time, in processes, as memory allows.")
+]
+_Cache = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of built models, from which unchanged ones are taken. Default: the user's cache."),
+]
+_Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N", help="Build only part I of N of the models, for `tfbundle merge`; job/N takes I from an Indexed Job."
+    ),
+]
+
+
 def build(
     ctx: typer.Context,
     source: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="SOURCE|bundle.yaml",
-            help="file.py:callable, .pt2, .onnx, .pt, .pth, .safetensors, timm:NAME, hf:NAME or a bundle.yaml.",
+            metavar="SOURCE|bundle.yaml...",
+            help="file.py:callable, .pt2, .onnx, .pt, .pth, .safetensors, timm:NAME, hf:NAME; or bundle.yaml files, whose models "
+            "become one bundle.",
         ),
     ],
     output: Annotated[
@@ -86,6 +103,10 @@ def build(
     ] = None,
     dry: _DryRun = False,
     adopt: _Adopt = False,
+    jobs: _Jobs = None,
+    cache: _Cache = None,
+    shard: _Shard = None,
+    insecure: Insecure = False,
     against: _Against = None,
     report: _Report = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -96,48 +117,38 @@ def build(
     The bundle changes only after everything is built and its answers match PyTorch's (otherwise the exit code is 3).
     TFLite variants and bfloat16 that are below their accuracy gate are left out, and the exit code is 3, too. With --against,
     the exit code is 3 and nothing is published if a model is worse than its version in service.
+
+    With --jobs, --cache, --shard or several files, unchanged models come from the cache, a killed build resumes where it was, and
+    models that fail do not stop the others, which are published; the exit code tells.
     """
+    from bundler.cli.build_many import build_many
     from bundler.cli.build_options import given_options
+    from bundler.operations.many import ManyOptions, expanded
     from bundler.spec.request import make_request
     from bundler.values.addresses import is_remote
 
     # TensorFlow's allocator for oneDNN never frees memory; a large model needs it back between the stages.
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
-    request = make_request(source, Path(output) if output and not is_remote(output) else None, given_options(ctx, options))
+    out, many = Path(output) if output and not is_remote(output) else None, ManyOptions(jobs, cache, shard, insecure)
+    requests = [make_request(each, out, given_options(ctx, options)) for each in expanded(source)]
     if against is not None:
-        request = replace(request, spec=request.spec.compared_with(against))
+        requests = [replace(request, spec=request.spec.compared_with(against)) for request in requests]
+    request = requests[0]
     if dry:
-        dry_run(request, as_json=as_json)
+        for each in requests:
+            dry_run(each, as_json=as_json)
         return
-    target = _Target(
+    target = Target(
         output if output and is_remote(output) else str(request.out), version, adopt, report,
-        in_file=source.endswith((".yaml", ".yml")), as_json=as_json,
+        in_file=source[0].endswith((".yaml", ".yml")), as_json=as_json,
     )  # fmt: skip
-    _build(request, target)
+    if many.is_given or len(requests) > 1:
+        build_many(requests, many, target)
+    else:
+        _build(request, target)
 
 
-@dataclass(frozen=True)
-class _Target:
-    """Where a build goes to, and what is shown of it.
-
-    Attributes:
-        out: folder or address of the bundle.
-        version: number of the new version; None for the next free one.
-        adopt: whether to take in a model repository.
-        report: a further file for the report.
-        in_file: whether the settings are in a bundle.yaml.
-        as_json: whether the result is printed as JSON.
-    """
-
-    out: str
-    version: int | None
-    adopt: bool
-    report: Path | None
-    in_file: bool
-    as_json: bool
-
-
-def _build(request: BuildRequest, target: _Target) -> None:
+def _build(request: BuildRequest, target: Target) -> None:
     from bundler.errors import ComparisonError, VariantsError
     from bundler.pipeline import build_bundle, stage_count
     from bundler.validation.against import files_in_service
@@ -153,12 +164,12 @@ def _build(request: BuildRequest, target: _Target) -> None:
         _show(cast("Bundle", exc.bundle), target)
         raise
     except ComparisonError as exc:
-        _show_comparisons(exc, target)
+        show_comparisons(exc, target)
         raise
     _show(bundle, target)
 
 
-def _show_comparisons(exc: ComparisonError, target: _Target) -> None:
+def show_comparisons(exc: ComparisonError, target: Target) -> None:
     """Show why a build was refused, and write its report."""
     if target.report is not None:
         target.report.write_text(exc.report, "utf-8")
@@ -169,7 +180,7 @@ def _show_comparisons(exc: ComparisonError, target: _Target) -> None:
         comparison(model, record)
 
 
-def _show(bundle: Bundle, target: _Target) -> None:
+def _show(bundle: Bundle, target: Target) -> None:
     for notice in bundle.notices:
         note(notice)
     if target.report is not None:
@@ -196,8 +207,8 @@ def summarize(bundle: Bundle, shown: str | Path, *, in_file: bool = False) -> No
         say(f"{model} version {version}", style="bold")
         rows = [_saved_model(record, size(bundle.size_bytes(model, version)))]
         for variant, figures in record["tflite"].items():
-            worst = _worst(record, f"tflite-{variant}")
-            rows.append((f"TFLite {variant}", size(figures["size_bytes"]), worst, _accuracy(figures)))
+            error = worst(record, f"tflite-{variant}")
+            rows.append((f"TFLite {variant}", size(figures["size_bytes"]), error, _accuracy(figures)))
         for variant, figures in record.get("tflite_refused", {}).items():
             verdict = "below its gate" if figures["below_gate"] else "not built"
             rows.append((f"TFLite {variant}", verdict, "", _accuracy(figures)))
@@ -225,15 +236,15 @@ def _saved_model(record: dict[str, Any], shown_size: str) -> tuple[str, str, str
     """Return the row of the SavedModel that is served."""
     figures = record.get("precision")
     if figures is None or not figures["passed"]:
-        return ("SavedModel", shown_size, _worst(record, "saved_model"), "")
-    return (f"SavedModel {figures['dtype']}", shown_size, _worst(record, "saved_model-bfloat16"), _accuracy(figures))
+        return ("SavedModel", shown_size, worst(record, "saved_model"), "")
+    return (f"SavedModel {figures['dtype']}", shown_size, worst(record, "saved_model-bfloat16"), _accuracy(figures))
 
 
 def _fast_path(record: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Return the row of the model.tflite that a server prefers, if one was requested."""
     if figures := record.get("fast_path"):
         named = f"model.tflite {figures.get('form', 'float32')}"
-        return [(named, size(figures["size_bytes"]), _worst(record, "tflite-fast-path"), _accuracy(figures))]
+        return [(named, size(figures["size_bytes"]), worst(record, "tflite-fast-path"), _accuracy(figures))]
     if figures := record.get("fast_path_refused"):
         verdict = "below its gate" if figures["below_gate"] else "not built"
         return [(f"model.tflite {figures['form']}", verdict, "", _accuracy(figures))]
@@ -260,7 +271,8 @@ def _fixed_dims(record: dict[str, Any], *, in_file: bool) -> list[str]:
     return [f"Fixed dims: {fixed.explained(in_file=in_file)}"] if fixed.dims else []
 
 
-def _worst(record: dict[str, Any], runtime: str) -> str:
+def worst(record: dict[str, Any], runtime: str) -> str:
+    """Return the largest relative error of a runtime as text."""
     # The JSON leaves out an error that is not finite (a different class in an integer output).
     inf = float("inf")
     errors = [line.get("max_rel", inf) for line in record["parity"]["summary"] if line["runtime"] == runtime]

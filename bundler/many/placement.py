@@ -43,6 +43,8 @@ def place(entry: CacheEntry, target: Target) -> ModelBuild:
             path.unlink(missing_ok=True)
         raise
     _name_external_data(target)
+    for graph in target.saved_model.rglob("saved_model.pb"):
+        graph.with_name("assets").mkdir(exist_ok=True)  # TensorFlow makes one, and entries have files only
     return _build(result, target)
 
 

@@ -16,7 +16,7 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from bundler.bundle.manifest import FileEntry, files_under, hash_files, tool_versions
@@ -41,7 +41,8 @@ SCHEMA = "tfbundle-shard/1"
 FILE = "shard.json"
 INDEX_ENV = "JOB_COMPLETION_INDEX"
 """The number of a pod of an Indexed Job, from 0 (kubernetes.io/docs/concepts/workloads/controllers/job, "Completion mode")."""
-_MAX_BYTES = 64 << 20
+LARGEST_INDEX = 64 << 20
+"""The most bytes of a shard.json that are read."""
 _FORM = re.compile(r"(?P<number>\d{1,6}|job)/(?P<total>\d{1,6})")
 
 
@@ -130,7 +131,7 @@ class ShardFolder:
         shown = shown or str(folder)
         try:
             with open_regular(folder / FILE, follow=False) as file:
-                return cls.parse(file.read(_MAX_BYTES), folder, shown)
+                return cls.parse(file.read(LARGEST_INDEX), folder, shown)
         except FileNotFoundError as exc:
             raise VerifyError(
                 f"{shown} is not a shard: it has no {FILE}.",
@@ -155,7 +156,10 @@ class ShardFolder:
             if stated != digest(content):
                 raise damaged_shard(shown, f"the checksum of {FILE} does not match its content")
             files = {path: FileEntry(size, sha256) for path, (size, sha256) in content["files"].items()}
-            shard = Shard(content["shard"], content["of"])
+            shard = Shard(int(content["shard"]), int(content["of"]))
+            unsafe = next((path for path in files if not _is_inside(path)), None)
+            if unsafe is not None:
+                raise damaged_shard(shown, f"it lists {unsafe!r}, which is not the path of a file in it")
             return cls(shard, folder, content["digest"], content["spec"], content["tools"], content["models"], files, shown)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
             raise damaged_shard(shown, f"{FILE} is incomplete ({type(exc).__name__})") from exc
@@ -175,6 +179,11 @@ class ShardFolder:
             file = self.folder / path
             if not file.is_file() or FileEntry.of(file, follow=False) != entry:
                 raise damaged_shard(self.shown, f"{path} is not as it was written")
+
+
+def _is_inside(path: str) -> bool:
+    parts = PurePosixPath(path).parts
+    return path == "/".join(parts) and parts[:1] == ("entries",) and not {"..", "."} & {*parts} and "\0" not in path
 
 
 def damaged_shard(shown: str, how: str) -> VerifyError:

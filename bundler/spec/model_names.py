@@ -63,7 +63,7 @@ def _expanded(model: Any, base: Path, where: str) -> Iterator[Any]:
         yield model
         return
     pattern, colon, function = source.rpartition(":") if ".py:" in source else (source, "", "")
-    files = sorted(path for path in glob.glob(pattern, root_dir=base, recursive=True) if (base / path).is_file())
+    files = matching(pattern, base)
     if not files:
         raise SpecError(
             f"source: {source} matches no file.",
@@ -75,6 +75,14 @@ def _expanded(model: Any, base: Path, where: str) -> Iterator[Any]:
     for file in files:
         name = named.replace(_STEM, default_name(file)) if isinstance(named, str) else named
         yield {**model, "name": name, "source": f"{file}{colon}{function}"}
+
+
+def matching(pattern: str, base: Path) -> list[str]:
+    """Return the files that a pattern matches, sorted; relative to `base` as the pattern is."""
+    anchor = Path(pattern).anchor
+    root = Path(anchor) if anchor else base
+    found = sorted(path for path in root.glob(pattern.removeprefix(anchor)) if path.is_file())
+    return [str(path) if anchor else path.relative_to(base).as_posix() for path in found]
 
 
 def is_pattern(text: str, base: Path) -> bool:

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +35,7 @@ from bundler.errors import TfbundleError, UsageError
 from bundler.export.stage import export
 from bundler.graph.quantized_source import comes_quantized
 from bundler.process import environment, interrupts
+from bundler.process.clock import now_text, records_times
 from bundler.process.extras import require
 from bundler.render.parts import render_context, render_parts
 from bundler.render.tf_serving import server_config
@@ -518,7 +518,7 @@ def _run_stages(
     task: ModelTask, progress: Progress, loaded: LoadedModel | None, evaluate: Evaluate | None, processes: Processes | None
 ) -> ModelBuild:
     """Take one model through its stages, in this order; `processes` make its TFLite variants, if there are any."""
-    spec, times, started = task.spec, _StageTimes(progress), _now()
+    spec, times, started = task.spec, _StageTimes(progress), now_text()
     stage = partial(timed, times, task.name)
     with stage("load"):
         model = loaded or load(spec, base=task.base)
@@ -745,7 +745,7 @@ def _move_onnx_files(task: ModelTask, exported: Sequence[ExportedSignature]) -> 
 def _model_record(task: ModelTask, loaded: LoadedModel, served: _Served, opset: int) -> Record:
     ops = {"ops": list(task.extension.provenance)} if task.extension else {}
     return {
-        "created": _now(),
+        "created": now_text(),
         "source": environment.without_passwords(dict(loaded.provenance) | ops),
         "converter": task.spec.converter,
         "layout": task.spec.layout or "keep",
@@ -767,11 +767,8 @@ def _build_record(task: ModelTask, started: str, seconds: Mapping[str, float]) -
         "packages": environment.loaded_packages(used),
         **({"builder": builder} if builder else {}),
     }
-    return {"stages": {name: round(each, 3) for name, each in seconds.items()}, "build": build}
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    stages = {name: round(each, 3) for name, each in seconds.items()} if records_times() else {}
+    return {"stages": stages, "build": build}
 
 
 def _fixed_dims(task: ModelTask, loaded: LoadedModel) -> FixedDims:

@@ -18,7 +18,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -183,6 +183,7 @@ class Target:
         base: folder that relative paths of the spec start from.
         layout: layout of the staging folder.
         work: scratch folder; it is not published.
+        is_new: whether the version is new; otherwise the bundle has it already, with the same artifacts.
     """
 
     spec: ModelSpec
@@ -190,6 +191,7 @@ class Target:
     base: Path
     layout: BundleLayout
     work: Path
+    is_new: bool = field(default=True, kw_only=True)
 
     @property
     def name(self) -> str:
@@ -372,7 +374,8 @@ def publish_builds(
     manifest, label_notices = _merge_manifest(staging.manifest, spec, bases, adopted)
     in_service = _in_service(staging.manifest or manifest, spec)
     manifest = _compare_with(in_service, with_builds(manifest, spec, builds), targets, staging, progress)
-    server_notices = image_notices(manifest.spec["docker"], staging.layout, {build.model: build.version for build in builds})
+    new = {target.name: target.version for target in targets if target.is_new}
+    server_notices = image_notices(manifest.spec["docker"], staging.layout, new)
     with timed(progress, "", "render"):
         render_parts(staging, manifest, failures=failures)
     with timed(progress, "", "publish"):
@@ -399,7 +402,7 @@ def _compare_with(
     results = {}
     for task in tasks:
         number = in_service.get(task.name)
-        if number is None:
+        if number is None or not task.is_new:
             continue
         records = manifest.models[task.name]
         old = against.Version(number, staging.home(task.name, number), records[number])

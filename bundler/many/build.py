@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from bundler.bundle.staging import Staging
 from bundler.errors import ModelsError, TfbundleError, UsageError, VariantsError
 from bundler.many.cache import Cache, CorruptEntryError, corrupted
 from bundler.many.engine import Engine, Hooks, Outcome
-from bundler.many.placement import place
+from bundler.many.placement import current_version, place, read
 from bundler.many.units import Unit, find_entry, units_of
 from bundler.pipeline import ModelBuild, Target, plan, publish_builds
 from bundler.validation.request import check_models
@@ -86,13 +86,15 @@ def build_many(models: Models, out: Path, engine: Engine, cache: Cache, hooks: H
     units = units_of(models.spec, models.bases)
     with Staging(out) as staging:
         targets = plan(models.spec, staging, models.bases, version)
-        outcomes: dict[int, Outcome] = {}
-        builds: dict[int, ModelBuild] = {}
+        publication = Publication(models.spec, staging, targets, renews=version is not None)
         for outcome in run_units(units, engine, cache, hooks):
-            outcomes[outcome.unit.index] = outcome
-            if outcome.entry is not None:
-                builds[outcome.unit.index] = placed(outcome, targets[outcome.unit.index], cache)
-        return published(models.spec, staging, targets, builds, tuple(outcomes[unit.index] for unit in units), hooks)
+            try:
+                publication.add(outcome)
+            except CorruptEntryError as exc:
+                assert outcome.entry is not None
+                cache.discard(outcome.entry)
+                raise corrupted(outcome.entry, exc) from exc
+        return publication.publish(hooks)
 
 
 def run_units(units: Sequence[Unit], engine: Engine, cache: Cache, hooks: Hooks) -> Iterator[Outcome]:
@@ -124,57 +126,69 @@ def _told(outcome: Outcome, hooks: Hooks) -> Outcome:
     return outcome
 
 
-def placed(outcome: Outcome, target: Target, cache: Cache) -> ModelBuild:
-    """Put the entry of an outcome into the staging folder.
+class Publication:
+    """Models that are put into a bundle's staging folder one by one, and then published at once."""
 
-    Raises:
-        VerifyError: the entry has been damaged since it was made or checked; it is removed.
-    """
-    assert outcome.entry is not None
-    try:
-        return place(outcome.entry, target)
-    except CorruptEntryError as exc:
-        cache.discard(outcome.entry)
-        raise corrupted(outcome.entry, exc) from exc
+    def __init__(self, spec: BundleSpec, staging: Staging, targets: Sequence[Target], *, renews: bool = False) -> None:
+        """Begin with no model.
 
+        Args:
+            spec: all models, and the settings of the bundle.
+            staging: the build's private folder.
+            targets: where the artifacts of each model go.
+            renews: whether a model gets a new version even if its latest one is the same.
+        """
+        self._spec = spec
+        self._staging = staging
+        self._targets = list(targets)
+        self._renews = renews
+        self._outcomes: dict[int, Outcome] = {}
+        self._builds: dict[int, ModelBuild] = {}
 
-def published(
-    spec: BundleSpec,
-    staging: Staging,
-    targets: Sequence[Target],
-    builds: Mapping[int, ModelBuild],
-    outcomes: tuple[Outcome, ...],
-    hooks: Hooks,
-) -> Many:
-    """Publish what was built, and raise an error for what was not.
+    def add(self, outcome: Outcome) -> None:
+        """Put the result of a unit into the staging folder, unless the model's latest version is the same.
 
-    Args:
-        spec: all models, and the settings of the bundle.
-        staging: the build's private folder.
-        targets: where the artifacts of each model are.
-        builds: the models that were built, by their place in the spec.
-        outcomes: the outcome of every model.
-        hooks: what is told meanwhile.
+        Raises:
+            CorruptEntryError: the entry has been damaged since it was made or checked.
+        """
+        index, entry, before = outcome.unit.index, outcome.entry, self._staging.manifest
+        self._outcomes[index] = outcome
+        if entry is None:
+            return
+        same = None if self._renews else current_version(entry, before)
+        if same is None:
+            self._builds[index] = place(entry, self._targets[index])
+            return
+        assert before is not None
+        self._targets[index] = replace(self._targets[index], version=same, is_new=False)
+        self._builds[index] = replace(read(entry, self._targets[index]), record=before.models[entry.name][same])
 
-    Raises:
-        ModelsError, VariantsError, ComparisonError, TfbundleError: as `build_many` does.
-    """
-    failed = {outcome.unit.name: outcome.error for outcome in outcomes if outcome.error is not None}
-    if not builds:
-        raise _none_built(failed)
-    order = sorted(builds)
-    built = _without(spec, failed, staging.manifest)
-    chosen, made = [targets[index] for index in order], [builds[index] for index in order]
-    variants: VariantsError | None = None
-    try:
-        bundle = publish_builds(built, staging, chosen, made, hooks.progress, failures=failed)
-    except VariantsError as exc:
-        variants, bundle = exc, exc.bundle  # type: ignore[assignment]
-    if failed:
-        raise _models_error(failed, len(outcomes), bundle, outcomes, variants)
-    if variants:
-        raise variants
-    return Many(bundle, outcomes)
+    def publish(self, hooks: Hooks) -> Many:
+        """Publish what was added, and raise an error for the models that failed.
+
+        Raises:
+            ModelsError, VariantsError, ComparisonError, TfbundleError: as `build_many` does.
+        """
+        outcomes = tuple(self._outcomes[index] for index in sorted(self._outcomes))
+        failed = {outcome.unit.name: outcome.error for outcome in outcomes if outcome.error is not None}
+        if not self._builds:
+            raise _none_built(failed)
+        order = sorted(self._builds)
+        targets, builds = [self._targets[index] for index in order], [self._builds[index] for index in order]
+        if same := sum(not target.is_new for target in targets):
+            verb = "is" if same == 1 else "are"
+            hooks.notice(f"{plural(same, 'model')} {verb} as in the latest version, so there is no new one.")
+        spec = _without(self._spec, failed, self._staging.manifest)
+        variants: VariantsError | None = None
+        try:
+            bundle = publish_builds(spec, self._staging, targets, builds, hooks.progress, failures=failed)
+        except VariantsError as exc:
+            variants, bundle = exc, exc.bundle  # type: ignore[assignment]
+        if failed:
+            raise _models_error(failed, len(outcomes), bundle, outcomes, variants)
+        if variants:
+            raise variants
+        return Many(bundle, outcomes)
 
 
 def _without(spec: BundleSpec, failed: Mapping[str, TfbundleError], before: Manifest | None) -> BundleSpec:

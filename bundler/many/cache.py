@@ -154,7 +154,7 @@ class Cache:
 
     def entry(self, key: str, name: str) -> CacheEntry | None:
         """Return the entry with a key, or None."""
-        folder = self._folder(key)
+        folder = self.folder(key)
         return CacheEntry(key, folder, name) if folder.is_dir() else None
 
     def _alternatives(self, request: str) -> list[dict[str, Any]]:
@@ -198,7 +198,7 @@ class Cache:
             return self._move_in(draft, key, name)
 
     def _move_in(self, draft: Path, key: str, name: str) -> CacheEntry:
-        folder = self._folder(key)
+        folder = self.folder(key)
         folder.parent.mkdir(parents=True, exist_ok=True)
         try:
             draft.replace(folder)
@@ -228,7 +228,8 @@ class Cache:
             entry.folder.replace(aside)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def _folder(self, key: str) -> Path:
+    def folder(self, key: str) -> Path:
+        """Return the folder of the entry with a key, whether there is one or not."""
         return self.root / "entries" / key[:2] / key
 
     def _request_file(self, request: str) -> Path:

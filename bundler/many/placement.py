@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bundler.bundle.manifest import FileEntry, files_under
+from bundler.bundle.layout import version_of
+from bundler.bundle.manifest import FileEntry, Manifest, files_under, finite
 from bundler.many import failures
 from bundler.many.cache import VERSION, CacheEntry, CorruptEntryError
 from bundler.tflite.rejected import RejectedVariant
@@ -14,6 +15,25 @@ from bundler.values.portable_paths import PortablePaths
 
 if TYPE_CHECKING:
     from bundler.pipeline import ModelBuild, Target
+
+
+def current_version(entry: CacheEntry, manifest: Manifest | None) -> int | None:
+    """Return the latest version of a model in a bundle if it is this entry's, else None.
+
+    Raises:
+        CorruptEntryError: the entry is not as it was written.
+    """
+    numbers = manifest.versions(entry.name) if manifest else []
+    if not manifest or not numbers:
+        return None
+    latest = numbers[-1]
+    record = {key: value for key, value in manifest.models[entry.name][latest].items() if key != "against"}
+    if record != finite(entry.result()["record"]):
+        return None
+    artifacts = {name: checksum for name, checksum in entry.checksums().items() if name.startswith("files/")}
+    ours = {_moved(name, entry.name, latest): checksum for name, checksum in artifacts.items()}
+    theirs = {path: found for path, found in manifest.files.items() if version_of(path) == (entry.name, latest)}
+    return latest if ours == theirs else None
 
 
 def place(entry: CacheEntry, target: Target) -> ModelBuild:
@@ -32,7 +52,7 @@ def place(entry: CacheEntry, target: Target) -> ModelBuild:
         for name, checksum in checksums.items():
             source = entry.folder / name
             if source.is_relative_to(entry.layout.root):
-                path = _destination(source, entry, target)
+                path = target.layout.root / _moved(name, entry.name, target.version)
                 copied.append(path)
                 _copy(source, path, checksum)
         surplus = [path for path in files_under(entry.layout.root) if path.relative_to(entry.folder).as_posix() not in checksums]
@@ -48,6 +68,15 @@ def place(entry: CacheEntry, target: Target) -> ModelBuild:
     return _build(result, target)
 
 
+def read(entry: CacheEntry, target: Target) -> ModelBuild:
+    """Return the result of an entry whose artifacts the bundle has already.
+
+    Raises:
+        CorruptEntryError: the entry is not as it was written.
+    """
+    return _build(entry.result(), target)
+
+
 def _copy(source: Path, path: Path, checksum: FileEntry) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if not source.is_file():
@@ -57,13 +86,13 @@ def _copy(source: Path, path: Path, checksum: FileEntry) -> None:
         raise CorruptEntryError(f"{source.name} is not as it was written")
 
 
-def _destination(source: Path, entry: CacheEntry, target: Target) -> Path:
-    """Return the place of an artifact: `onnx/m/1.embed.onnx` -> `onnx/m/7.embed.onnx`."""
-    part, model, versioned, *rest = source.relative_to(entry.layout.root).parts
-    number, dot, suffix = versioned.partition(".")
-    if model != entry.name or number != str(VERSION):
-        raise CorruptEntryError(f"{source.name} belongs to another model")
-    return target.layout.root.joinpath(part, model, f"{target.version}{dot}{suffix}", *rest)
+def _moved(name: str, model: str, version: int) -> str:
+    """Return the place of an entry's file in a bundle: `files/onnx/m/1.embed.onnx` -> `onnx/m/7.embed.onnx`."""
+    parts = name.split("/")
+    number, dot, suffix = parts[3].partition(".") if len(parts) > 3 else ("", "", "")
+    if number != str(VERSION) or parts[2] != model or ".." in parts:
+        raise CorruptEntryError(f"{name} belongs to another model")
+    return "/".join([parts[1], model, f"{version}{dot}{suffix}", *parts[4:]])
 
 
 def _name_external_data(target: Target) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.many import failures
-from bundler.many.cache import Cache
+from bundler.many.cache import Cache, CacheEntry, CorruptEntryError, corrupted
 from bundler.many.engine import ATTEMPTS, Hooks, Outcome, died, tried_again
 from bundler.many.units import Unit
 from bundler.process.memory import available_bytes
@@ -35,6 +35,7 @@ MODEL_COPIES = 6
 _SETTLING_S = 10.0
 """The time after its start in which a unit has not taken the memory yet that it will need."""
 _LOOK_AGAIN_S = 0.5
+_WORKER = "bundler.many.worker"
 _THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -60,10 +61,12 @@ class ProcessEngine:
     Attributes:
         jobs: how many processes run at the same time.
         growth: how many bytes a worker may grow before it is replaced.
+        module: the module that a worker runs.
     """
 
     jobs: int
     growth: int = GROWTH_BYTES
+    module: str = _WORKER
 
     def run(self, units: Sequence[Unit], cache: Cache, hooks: Hooks) -> Iterator[Outcome]:
         """Yield the outcome of every unit, as an Engine does. Units that decide by measured times run last, one at a time."""
@@ -71,7 +74,7 @@ class ProcessEngine:
         for group, jobs in ((together, self.jobs), ([unit for unit in units if unit not in together], 1)):
             if group:
                 with tempfile.TemporaryDirectory(prefix="tfbundle-many-") as logs:
-                    pool = _Pool(group, min(jobs, len(group)), cache, Path(logs), self.growth)
+                    pool = _Pool(group, min(jobs, len(group)), cache, Path(logs), self.growth, self.module)
                     yield from pool.outcomes(hooks)
 
 
@@ -84,6 +87,7 @@ class _Pool:
     cache: Cache
     logs: Path
     growth: int
+    module: str
     _messages: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _running: dict[int, tuple[_Job, float]] = field(default_factory=dict)
@@ -183,7 +187,13 @@ class _Pool:
     def _outcome(self, unit: Unit, answer: dict[str, Any]) -> Outcome:
         if "error" in answer:
             return Outcome(unit, error=failures.from_json(answer["error"]))
-        return Outcome(unit, self.cache.entry(answer["key"], unit.name))
+        entry = CacheEntry(answer["key"], self.cache.folder(answer["key"]), unit.name)
+        try:
+            entry.check()
+        except CorruptEntryError as exc:
+            self.cache.discard(entry)
+            return Outcome(unit, error=corrupted(entry, exc))
+        return Outcome(unit, entry)
 
     def _died(self, number: int, job: _Job, status: int, seconds: float) -> None:
         how = how_it_ended(status, self._log(number))
@@ -210,7 +220,7 @@ class _Pool:
         variables: dict[str, str | None] = {name: os.environ.get(name, threads) for name in _THREADS}
         variables["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES")
         arguments = (str(Path.cwd()), str(self.cache.root))
-        worker = WorkerProcess("bundler.many.worker", arguments, self._log(number), variables)
+        worker = WorkerProcess(self.module, arguments, self._log(number), variables)
         self._replace(number, worker)
         return worker
 

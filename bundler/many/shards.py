@@ -23,10 +23,9 @@ from bundler.bundle.manifest import FileEntry, files_under, hash_files, tool_ver
 from bundler.bundle.staging import Staging, unwritable
 from bundler.errors import UsageError, VerifyError
 from bundler.many import failures
-from bundler.many.build import Many, Models, published, run_units
+from bundler.many.build import Many, Models, Publication, run_units
 from bundler.many.cache import Cache, CacheEntry, CorruptEntryError, digest
 from bundler.many.engine import Engine, Hooks, Outcome
-from bundler.many.placement import place
 from bundler.many.units import Unit, units_of
 from bundler.pipeline import plan
 from bundler.spec.bundle_spec import parse_spec
@@ -307,18 +306,14 @@ def merge(shards: Sequence[ShardFolder], out: Path, hooks: Hooks, *, version: in
     bases = {model.name: Path.cwd() for model in spec.models}
     units = units_of(spec, bases)
     with Staging(out) as staging:
-        targets = plan(spec, staging, bases, version)
-        outcomes, builds = [], {}
-        for unit, target in zip(units, targets, strict=True):
+        publication = Publication(spec, staging, plan(spec, staging, bases, version), renews=version is not None)
+        for unit in units:
             shard = places[unit.name]
-            outcome = _outcome(unit, shard)
-            outcomes.append(outcome)
-            if outcome.entry is not None:
-                try:
-                    builds[unit.index] = place(outcome.entry, target)
-                except CorruptEntryError as exc:
-                    raise damaged_shard(shard.shown, f"{unit.name}: {exc}") from exc
-        return published(spec, staging, targets, builds, tuple(outcomes), hooks)
+            try:
+                publication.add(_outcome(unit, shard))
+            except CorruptEntryError as exc:
+                raise damaged_shard(shard.shown, f"{unit.name}: {exc}") from exc
+        return publication.publish(hooks)
 
 
 def _outcome(unit: Unit, shard: ShardFolder) -> Outcome:

@@ -83,6 +83,7 @@ def build_many(models: Models, out: Path, engine: Engine, cache: Cache, hooks: H
         TfbundleError: nothing could be built; the bundle is unchanged.
     """
     models.check()
+    cache.prepare()
     units = units_of(models.spec, models.bases)
     with Staging(out) as staging:
         targets = plan(models.spec, staging, models.bases, version)

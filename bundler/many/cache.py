@@ -138,6 +138,15 @@ class Cache:
         self.root = (root or cache_dir() / "models").absolute()
         self.hashes = Hashes(self.root / "hashes.sqlite")
 
+    def prepare(self) -> None:
+        """Make the folder, before minutes of work.
+
+        Raises:
+            PublishError: it cannot be written.
+        """
+        with self.draft():
+            pass
+
     def find(self, request: str, name: str, base: Path) -> CacheEntry | None:
         """Return the entry for a request whose inputs are as they were, or None. It is not checked yet.
 

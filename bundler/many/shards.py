@@ -213,6 +213,7 @@ def build_shard(
         TfbundleError: nothing could be built, or the folder cannot be written.
     """
     models.check()
+    cache.prepare()
     units = [unit for unit in units_of(models.spec, models.bases) if shard.has(unit)]
     outcomes = {outcome.unit.index: outcome for outcome in run_units(units, engine, cache, hooks)}
     folder = out / shard.name

@@ -98,7 +98,7 @@ def test_an_entry_that_is_damaged_before_it_is_copied_is_never_published(
             file.write_bytes(b"damaged")
 
     monkeypatch.setattr(build, "_told", lambda outcome, hooks: (damage(outcome), outcome)[1])
-    with pytest.raises(VerifyError, match="The cache entry of a is damaged: 1.npz is not as it was written") as raised:
+    with pytest.raises(VerifyError, match=r"The cache entry of a is damaged: 1\.npz is not as it was written") as raised:
         build_many(models(tmp_path, "a"), tmp_path / "out", toys_engine, cache, hooks())
     assert raised.value.code == "TFB5202" and not (tmp_path / "out").exists()
     assert not list((cache.root / "entries").glob("*/*"))

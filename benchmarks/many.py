@@ -34,10 +34,9 @@ CHANNELS = 16
 def main() -> int:
     parser = arguments(__doc__)
     parser.add_argument("--models", type=int, default=MODELS, help="number of models")
-    parser.add_argument("--rounds", type=int, default=1, help="how often each number of jobs has a turn")
+    parser.add_argument("--rounds", type=int, default=1, help="turns of each number of jobs")
     args = parser.parse_args()
-    if args.one_row:
-        args.models, args.rounds = 2, 1
+    args.models = 2 if args.one_row else args.models
     report = Report(f"{args.models} models in one bundle", ["what", "s", "processor s", "peak MB"])
     with tempfile.TemporaryDirectory(prefix="tfbundle-many-") as name:
         folder = Path(name)

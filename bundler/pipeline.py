@@ -565,8 +565,7 @@ def _run_stages(
         **_build_record(task, started, times.seconds),
     }
     notices, missing = (*proof.notices, *forms.notices(task.name)), (*forms.errors, *fast.errors)
-    record = PortablePaths(task.base).value(record)
-    chosen = Chosen.of(choice, task.name) if choice else None
+    record, chosen = PortablePaths(task.base).value(record), Chosen.of(choice, task.name) if choice else None
     return ModelBuild(task.name, task.version, record, notices, outcome.rejected, missing, chosen)
 
 

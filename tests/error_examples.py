@@ -1226,8 +1226,7 @@ def shard_that_is_missing(given: Given) -> None:
 
 @example("TFB5211")
 def files_that_contradict_each_other(given: Given) -> None:
-    given.model()
-    for name, port in (("one", 8500), ("two", 9000)):
+    for name, port in {"one": 8500, "two": 9000}.items():
         text = f"models: [{{name: {name}, source: model.onnx}}]\nserving: {{grpc_port: {port}}}\n"
-        Path(f"{name}.yaml").write_text(text, "utf-8")
+        Path(name).with_suffix(".yaml").write_text(text, "utf-8")
     run("build", "one.yaml", "two.yaml", code=None)

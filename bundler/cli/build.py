@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
+from bundler.cli.comparisons import comparison, show_comparisons, worst
 from bundler.cli.dry_run import dry_run
 from bundler.cli.lazy import LazyCommand
 from bundler.cli.output import note, opener, print_json, say, say_next, size, table
@@ -21,7 +22,6 @@ from bundler.cli.target import Target
 from serving.texts import plural
 
 if TYPE_CHECKING:
-    from bundler.errors import ComparisonError
     from bundler.spec.request import BuildRequest
     from bundler.validation.bundle import Bundle
 
@@ -47,6 +47,21 @@ class BuildCommand(LazyCommand):
         return super().parse_args(ctx, list(with_bare_values(args)))
 
 
+_Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE|bundle.yaml...",
+        help="file.py:callable, .pt2, .onnx, .pt, .pth, .safetensors, timm:NAME, hf:NAME; or bundle.yaml files, whose models "
+        "become one bundle.",
+    ),
+]
+_Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output-dir", "-o", metavar="DIR", help="Folder of the bundle, or an address: s3://bucket/NAME. Default: dist/NAME."
+    ),
+]
+_Version = Annotated[int | None, typer.Option(min=1, help="Number of the new version. Default: the next free one.")]
 _DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Export the model, list its operators and every one that would fail. Build nothing."),
@@ -84,23 +99,9 @@ _Shard = Annotated[
 
 def build(
     ctx: typer.Context,
-    source: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="SOURCE|bundle.yaml...",
-            help="file.py:callable, .pt2, .onnx, .pt, .pth, .safetensors, timm:NAME, hf:NAME; or bundle.yaml files, whose models "
-            "become one bundle.",
-        ),
-    ],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output-dir", "-o", metavar="DIR", help="Folder of the bundle, or an address: s3://bucket/NAME. Default: dist/NAME."
-        ),
-    ] = None,
-    version: Annotated[
-        int | None, typer.Option(min=1, help="Number of the new version. Default: the next free one.")
-    ] = None,
+    source: _Sources,
+    output: _Output = None,
+    version: _Version = None,
     dry: _DryRun = False,
     adopt: _Adopt = False,
     jobs: _Jobs = None,
@@ -169,17 +170,6 @@ def _build(request: BuildRequest, target: Target) -> None:
     _show(bundle, target)
 
 
-def show_comparisons(exc: ComparisonError, target: Target) -> None:
-    """Show why a build was refused, and write its report."""
-    if target.report is not None:
-        target.report.write_text(exc.report, "utf-8")
-    if target.as_json:
-        print_json({"refused": True, "against": exc.records})
-        return
-    for model, record in exc.records.items():
-        comparison(model, record)
-
-
 def _show(bundle: Bundle, target: Target) -> None:
     for notice in bundle.notices:
         note(notice)
@@ -223,15 +213,6 @@ def summarize(bundle: Bundle, shown: str | Path, *, in_file: bool = False) -> No
     say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), (opener(), report), column=7)
 
 
-def comparison(model: str, record: dict[str, Any]) -> None:
-    """Print the figures of a new version beside those of the one in service."""
-    verdicts = {None: "", True: "kept", False: "broken"}
-    label = f" ({record['label']})" if record["label"] else ""
-    say(f"{model} compared with version {record['version']}{label}:")
-    rows = [(line["name"], line["before"], line["after"], line["bound"], verdicts[line["kept"]]) for line in record["lines"]]
-    table(("figure", f"version {record['version']}", "new", "bound", ""), rows)
-
-
 def _saved_model(record: dict[str, Any], shown_size: str) -> tuple[str, str, str, str]:
     """Return the row of the SavedModel that is served."""
     figures = record.get("precision")
@@ -269,14 +250,6 @@ def _fixed_dims(record: dict[str, Any], *, in_file: bool) -> list[str]:
 
     fixed = FixedDims.from_json(record["fixed_dims"]) if "fixed_dims" in record else FixedDims()
     return [f"Fixed dims: {fixed.explained(in_file=in_file)}"] if fixed.dims else []
-
-
-def worst(record: dict[str, Any], runtime: str) -> str:
-    """Return the largest relative error of a runtime as text."""
-    # The JSON leaves out an error that is not finite (a different class in an integer output).
-    inf = float("inf")
-    errors = [line.get("max_rel", inf) for line in record["parity"]["summary"] if line["runtime"] == runtime]
-    return f"{max(errors):.1e}" if errors else ""
 
 
 def _accuracy(figures: dict[str, Any]) -> str:

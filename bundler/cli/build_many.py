@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
+from bundler.cli.comparisons import show_comparisons, worst
 from bundler.cli.output import note, opener, print_json, say, say_next, size, table
 from bundler.cli.progress import models as models_progress
 from bundler.cli.progress import transfers
@@ -17,8 +18,7 @@ from serving.texts import plural
 
 if TYPE_CHECKING:
     from bundler.cli.target import Target
-    from bundler.many.engine import Outcome
-    from bundler.operations.many import ManyOptions
+    from bundler.operations.many import ManyOptions, Outcome
     from bundler.spec.request import BuildRequest
     from bundler.validation.bundle import Bundle
 
@@ -69,7 +69,6 @@ def _build_shard(requests: Sequence[BuildRequest], options: ManyOptions, target:
 @contextmanager
 def shown_failures(target: Target) -> Iterator[None]:
     """Return a context in which an error that has a bundle shows it first, and a refused comparison its figures."""
-    from bundler.cli.build import show_comparisons
     from bundler.errors import ComparisonError, ModelsError, VariantsError
 
     try:
@@ -101,8 +100,6 @@ def show(bundle: Bundle, outcomes: Sequence[Outcome], target: Target) -> None:
 
 
 def _row(bundle: Bundle, name: str, outcome: Outcome) -> tuple[str, ...]:
-    from bundler.cli.build import worst
-
     version = bundle.versions(name)[-1]
     record = bundle.record(name, version)
     precision = "saved_model-bfloat16" if (record.get("precision") or {}).get("passed") else "saved_model"

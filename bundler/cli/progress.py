@@ -15,7 +15,7 @@ from serving.texts import printable
 if TYPE_CHECKING:
     from bundler.delivery.transfers import Progress as TransferProgress
     from bundler.delivery.transfers import Transfer
-    from bundler.many.engine import Hooks, Outcome
+    from bundler.operations.many import Hooks, Outcome
     from bundler.pipeline import Progress, StageEvent
 
 _LABELS = {
@@ -159,7 +159,7 @@ def _ending(outcome: Outcome) -> str:
 
 @contextmanager
 def _model_lines(total: int) -> Iterator[Hooks]:
-    from bundler.many.engine import Hooks
+    from bundler.operations.many import Hooks
 
     ended = count(1)
 
@@ -174,7 +174,7 @@ def _model_lines(total: int) -> Iterator[Hooks]:
 def _model_bars(total: int) -> Iterator[Hooks]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    from bundler.many.engine import Hooks
+    from bundler.operations.many import Hooks
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(24), MofNCompleteColumn(),
                TimeElapsedColumn())  # fmt: skip

@@ -12,6 +12,7 @@ from bundler.delivery.stores.mirror import Shown, quietly
 from bundler.errors import SpecError, UsageError
 from bundler.many.build import Many, Models, build_many
 from bundler.many.cache import Cache
+from bundler.many.engine import Hooks, Outcome
 from bundler.many.processes import ProcessEngine
 from bundler.many.shards import Shard, build_shard, find_shards, merge
 from bundler.many.units import units_of
@@ -20,7 +21,7 @@ from bundler.spec.model_names import is_pattern, matching
 from bundler.values.addresses import is_remote
 
 if TYPE_CHECKING:
-    from bundler.many.engine import Engine, Hooks, Outcome
+    from bundler.many.engine import Engine
     from bundler.spec.request import BuildRequest
 
 _SECTIONS = ("serving", "kubernetes", "docker")
@@ -204,3 +205,6 @@ def merge_shards(
             with shown() as progress:
                 folders += download(place, Path(scratch), insecure=insecure, progress=progress)
         return merge(find_shards(folders), out, hooks, version=version)
+
+
+__all__ = ["Hooks", "ManyOptions", "Outcome", "Part", "build", "build_part", "expanded", "merge_shards", "models_of"]

@@ -20,7 +20,7 @@ from benchmarks.support.common import ROOT
 QUESTIONS = (
     "cli_start", "build_time", "forms", "fusions", "input_guards", "converters", "constants", "precision", "tflite",
     "serving_fast_path", "serving", "runtimes", "threads", "ragged", "async_client", "tensors", "scaling", "size",
-    "delivery",
+    "delivery", "many",
 )  # fmt: skip
 """The modules that measure, in the order in which they run."""
 

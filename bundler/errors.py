@@ -15,6 +15,7 @@ is explained in `serving.errors`.
     ├── TfliteError                 1   a TFLite variant could not be built
     │   └── GateError               3   … or is less accurate than its gate requires
     ├── VariantsError             1, 3  the bundle was published without some of its TFLite variants
+    ├── ModelsError               1, 3  some of many models could not be built; the bundle has the others
     ├── ParityError                 3   an artifact's answers differ from PyTorch's
     ├── ComparisonError             3   a new version is worse than the one in service
     ├── PublishError                1   the bundle's folder could not be written
@@ -96,6 +97,24 @@ class VariantsError(TfbundleError):
         super().__init__(what, fix=fix)
         self.exit_code = GateError.exit_code if below_gate else TfliteError.exit_code
         self.bundle: object = None
+
+
+class ModelsError(TfbundleError):
+    """Some of many models could not be built; the bundle was published with the others, if there are any.
+
+    Attributes:
+        bundle: the published `Bundle`; None if no model could be built.
+        outcomes: the outcome of every model (`bundler.many.engine.Outcome`).
+        exit_code: that of the failures if they all have the same, else 1.
+    """
+
+    code = "TFB5205"
+
+    def __init__(self, what: str, *, exit_code: int, fix: str | None = None) -> None:
+        super().__init__(what, fix=fix)
+        self.exit_code = exit_code
+        self.bundle: object = None
+        self.outcomes: tuple[object, ...] = ()
 
 
 class ParityError(TfbundleError):

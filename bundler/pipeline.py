@@ -18,8 +18,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +35,7 @@ from bundler.errors import TfbundleError, UsageError
 from bundler.export.stage import export
 from bundler.graph.quantized_source import comes_quantized
 from bundler.process import environment, interrupts
+from bundler.process.clock import now_text, records_times
 from bundler.process.extras import require
 from bundler.render.parts import render_context, render_parts
 from bundler.render.tf_serving import server_config
@@ -131,6 +131,26 @@ class BuiltModel:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What the choice of a form by measurement means for the bundle.
+
+    Attributes:
+        model: the keys of the model's section that serve the form.
+        serving: the keys of the section `serving` that serve it.
+        notices: which form is served, and why others are not.
+    """
+
+    model: Mapping[str, Any]
+    serving: Mapping[str, Any]
+    notices: tuple[str, ...]
+
+    @classmethod
+    def of(cls, choice: Choice, model: str) -> Chosen:
+        """Return what a choice means for the bundle that has the model."""
+        return cls(choice.model, choice.serving, tuple(choice.notices(model)))
+
+
+@dataclass(frozen=True)
 class ModelBuild:
     """The result of building one model.
 
@@ -150,40 +170,55 @@ class ModelBuild:
     notices: tuple[str, ...]
     rejected: tuple[RejectedVariant, ...]
     missing: tuple[TfbundleError, ...] = ()
-    choice: Choice | None = None
+    choice: Chosen | None = None
 
 
 @dataclass(frozen=True)
-class _ModelTask:
-    """One model to build.
+class Target:
+    """Where the artifacts of one model go.
 
     Attributes:
-        extension: the handlers of the user's files and of installed packages, if there are any.
+        spec: the model's section of the spec.
+        version: number of the new version.
         base: folder that relative paths of the spec start from.
         layout: layout of the staging folder.
         work: scratch folder; it is not published.
-        serving: how the bundle is served.
-        is_only: whether the build has no other model, so that flags of the whole server may be chosen for it.
+        is_new: whether the version is new; otherwise the bundle has it already, with the same artifacts.
     """
 
     spec: ModelSpec
     version: int
-    converter: Converter
-    extension: Extension | None
     base: Path
     layout: BundleLayout
     work: Path
-    fast_path: FastPathForm | None
-    serving: ServingSpec
-    is_only: bool = True
+    is_new: bool = field(default=True, kw_only=True)
 
     @property
     def name(self) -> str:
+        """The name that the model is served under."""
         return self.spec.name
 
     @property
     def saved_model(self) -> Path:
+        """Folder of the SavedModel."""
         return self.layout.version_dir(self.name, self.version)
+
+
+@dataclass(frozen=True)
+class ModelTask(Target):
+    """One model to build.
+
+    Attributes:
+        extension: the handlers of the user's files and of installed packages, if there are any.
+        serving: how the bundle is served.
+        is_only: whether the build has no other model, so that flags of the whole server may be chosen for it.
+    """
+
+    converter: Converter
+    extension: Extension | None
+    fast_path: FastPathForm | None
+    serving: ServingSpec
+    is_only: bool = True
 
     @property
     def max_rows(self) -> int | None:
@@ -204,6 +239,7 @@ class _ModelTask:
 
     @property
     def handlers(self) -> HandlerTable | None:
+        """The user's handlers and those of installed packages."""
         return self.extension.handlers if self.extension else None
 
 
@@ -272,17 +308,78 @@ def build_bundle(
     converters = check_models(spec, base, loaded=loaded)
     with Staging(out, adopts=adopt) as staging:
         adopted = staging.adopt() if adopt else ()
-        tasks = [_model_task(spec, model, converters[model.name], base, staging, version) for model in spec.models]
-        manifest, label_notices = _merge_manifest(staging.manifest, spec, base, adopted)
-        _check_settings(manifest, tasks)
-        in_service = _in_service(staging.manifest or manifest, spec)
-        builds = [_build_model(task, report, loaded.get(task.name), evaluate.get(task.name)) for task in tasks]
-        manifest = _compare_with(in_service, with_builds(manifest, spec, builds), tasks, staging, report)
-        server_notices = image_notices(manifest.spec["docker"], staging.layout, {build.model: build.version for build in builds})
-        with timed(report, "", "render"):
-            render_parts(staging, manifest)
-        with timed(report, "", "publish"):
-            published = staging.publish(manifest, label_notices)
+        targets = plan(spec, staging, {model.name: base for model in spec.models}, version, adopted=adopted)
+        tasks = [make_task(spec, target, converters[target.name], is_only=len(spec.models) == 1) for target in targets]
+        builds = [build_model(task, report, loaded.get(task.name), evaluate.get(task.name)) for task in tasks]
+        return publish_builds(spec, staging, tasks, builds, report, adopted=adopted)
+
+
+def plan(
+    spec: BundleSpec,
+    staging: Staging,
+    bases: Mapping[str, Path],
+    version: int | None = None,
+    *,
+    adopted: Sequence[Adopted] = (),
+) -> list[Target]:
+    """Return where the artifacts of each model go, in the order of the spec.
+
+    Args:
+        spec: the models, and the settings for serving them.
+        staging: the build's private folder.
+        bases: by model, the folder that relative paths of its section start from.
+        version: number of the new versions; None: the next free number of each model.
+        adopted: the versions that were taken in.
+
+    Raises:
+        PublishError: the version exists.
+        SpecError: a label or version in the serving section will not exist, which is told before minutes of work.
+    """
+    targets = [
+        Target(model, staging.next_version(model.name, version), bases[model.name], staging.layout, staging.work)
+        for model in spec.models
+    ]
+    manifest, _ = _merge_manifest(staging.manifest, spec, bases, adopted)
+    for target in targets:
+        manifest = manifest.with_version(target.name, target.version, {"signatures": {}})
+    server_config(render_context("bundle", manifest))
+    return targets
+
+
+def publish_builds(
+    spec: BundleSpec,
+    staging: Staging,
+    targets: Sequence[Target],
+    builds: Sequence[ModelBuild],
+    progress: Progress,
+    *,
+    adopted: Sequence[Adopted] = (),
+    failures: Mapping[str, TfbundleError] | None = None,
+) -> Bundle:
+    """Compare the built models with their versions in service, write the generated files, and publish everything at once.
+
+    Args:
+        spec: the built models, and the settings for serving them.
+        staging: the build's private folder, with the artifacts of the models.
+        targets: where the artifacts of each model are.
+        builds: the result of each model, in the same order.
+        progress: called when a stage starts or ends.
+        adopted: the versions that were taken in.
+        failures: why further models could not be built, by name, for the report.
+
+    Raises:
+        VariantsError, ComparisonError, TfbundleError: as `build_bundle` does.
+    """
+    bases = {target.name: target.base for target in targets}
+    manifest, label_notices = _merge_manifest(staging.manifest, spec, bases, adopted)
+    in_service = _in_service(staging.manifest or manifest, spec)
+    manifest = _compare_with(in_service, with_builds(manifest, spec, builds), targets, staging, progress)
+    new = {target.name: target.version for target in targets if target.is_new}
+    server_notices = image_notices(manifest.spec["docker"], staging.layout, new)
+    with timed(progress, "", "render"):
+        render_parts(staging, manifest, failures=failures)
+    with timed(progress, "", "publish"):
+        published = staging.publish(manifest, label_notices)
     notices = [*server_notices, *_notices(published.manifest, builds, in_service), *published.notices]
     bundle = Bundle(staging.bundle, published.manifest, tuple(notices))
     return _complete(builds, bundle)
@@ -295,7 +392,7 @@ def _in_service(manifest: Manifest, spec: BundleSpec) -> dict[str, int | None]:
 
 
 def _compare_with(
-    in_service: Mapping[str, int | None], manifest: Manifest, tasks: Sequence[_ModelTask], staging: Staging, progress: Progress
+    in_service: Mapping[str, int | None], manifest: Manifest, tasks: Sequence[Target], staging: Staging, progress: Progress
 ) -> Manifest:
     """Compare new versions with those in service, and return the manifest with the comparisons.
 
@@ -305,7 +402,7 @@ def _compare_with(
     results = {}
     for task in tasks:
         number = in_service.get(task.name)
-        if number is None:
+        if number is None or not task.is_new:
             continue
         records = manifest.models[task.name]
         old = against.Version(number, staging.home(task.name, number), records[number])
@@ -362,7 +459,7 @@ def _notices(manifest: Manifest, builds: Sequence[ModelBuild], in_service: Mappi
 def _flag_notices(manifest: Manifest, builds: Sequence[ModelBuild]) -> Iterator[str]:
     """Yield what was chosen, and why the flag --mixed_precision is left out, for models that were not measured with it."""
     for build in builds:
-        yield from build.choice.notices(build.model) if build.choice else ()
+        yield from build.choice.notices if build.choice else ()
     content = json.loads(manifest.to_bytes())
     measured = {build.model for build in builds}
     unknown = [name for name in without_verdict(content) if name not in measured]
@@ -370,31 +467,44 @@ def _flag_notices(manifest: Manifest, builds: Sequence[ModelBuild]) -> Iterator[
         yield f"--mixed_precision is left out until these models are built again, to measure it: {', '.join(unknown)}."
 
 
-def _model_task(
-    spec: BundleSpec,
-    model: ModelSpec,
-    converter: tuple[Converter, Extension | None],
-    base: Path,
-    staging: Staging,
-    version: int | None,
-) -> _ModelTask:
-    return _ModelTask(
-        model,
-        staging.next_version(model.name, version),
+def make_task(
+    spec: BundleSpec, target: Target, converter: tuple[Converter, Extension | None], *, is_only: bool
+) -> ModelTask:
+    """Return the task of building the model of a target.
+
+    Args:
+        spec: has the settings of serving.
+        target: the model, and where its artifacts go.
+        converter: the model's converter and handlers (`bundler.validation.request.find_converter`).
+        is_only: whether the bundle's build has no other model.
+    """
+    return ModelTask(
+        target.spec,
+        target.version,
+        target.base,
+        target.layout,
+        target.work,
         *converter,
-        base,
-        staging.layout,
-        staging.work,
-        fast_path=None if model.optimize else spec.fast_path_of(model),
+        fast_path=None if target.spec.optimize else spec.fast_path_of(target.spec),
         serving=spec.serving,
-        is_only=len(spec.models) == 1,
+        is_only=is_only,
     )
 
 
-def _build_model(
-    task: _ModelTask, progress: Progress, loaded: LoadedModel | None, evaluate: Evaluate | None
+def build_model(
+    task: ModelTask, progress: Progress, loaded: LoadedModel | None = None, evaluate: Evaluate | None = None
 ) -> ModelBuild:
-    """Take one model through its stages. `loaded` is the model, if the caller has it in memory already."""
+    """Take one model through its stages.
+
+    Args:
+        task: the model, and where its artifacts go.
+        progress: called when a stage starts or ends.
+        loaded: the model, if the caller has it in memory already.
+        evaluate: measures the built model; its result is recorded.
+
+    Raises:
+        TfbundleError: a stage failed.
+    """
     if not task.spec.tflite.wanted:
         return _run_stages(task, progress, loaded, evaluate, None)
     work = task.work / f"{task.name}-tflite"
@@ -408,10 +518,10 @@ def _build_model(
 
 
 def _run_stages(
-    task: _ModelTask, progress: Progress, loaded: LoadedModel | None, evaluate: Evaluate | None, processes: Processes | None
+    task: ModelTask, progress: Progress, loaded: LoadedModel | None, evaluate: Evaluate | None, processes: Processes | None
 ) -> ModelBuild:
     """Take one model through its stages, in this order; `processes` make its TFLite variants, if there are any."""
-    spec, times, started = task.spec, _StageTimes(progress), _now()
+    spec, times, started = task.spec, _StageTimes(progress), now_text()
     stage = partial(timed, times, task.name)
     with stage("load"):
         model = loaded or load(spec, base=task.base)
@@ -455,11 +565,11 @@ def _run_stages(
         **_build_record(task, started, times.seconds),
     }
     notices, missing = (*proof.notices, *forms.notices(task.name)), (*forms.errors, *fast.errors)
-    record = PortablePaths(task.base).value(record)
-    return ModelBuild(task.name, task.version, record, notices, outcome.rejected, missing, choice)
+    record, chosen = PortablePaths(task.base).value(record), Chosen.of(choice, task.name) if choice else None
+    return ModelBuild(task.name, task.version, record, notices, outcome.rejected, missing, chosen)
 
 
-def _export(task: _ModelTask, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
+def _export(task: ModelTask, loaded: LoadedModel) -> tuple[ExportedSignature, ...]:
     work = task.work / task.name
     work.mkdir()
     translations = task.handlers.translations() if task.handlers else None
@@ -475,14 +585,14 @@ def _offload_weights(exported: Sequence[ExportedSignature], work: Path) -> None:
             reference.offload_weights(work)
 
 
-def _save(task: _ModelTask, converted: ConvertedModel) -> GraphSummary:
+def _save(task: ModelTask, converted: ConvertedModel) -> GraphSummary:
     task.saved_model.parent.mkdir(parents=True, exist_ok=True)
     write(converted, task.saved_model)
     return summarize(task.saved_model)
 
 
 def _make_variants(
-    task: _ModelTask, converted: ConvertedModel, exported: ExportedSignature, processes: Processes
+    task: ModelTask, converted: ConvertedModel, exported: ExportedSignature, processes: Processes
 ) -> Outcome:
     folder = task.layout.tflite_dir(task.name, task.version)
     folder.mkdir(parents=True)
@@ -496,14 +606,14 @@ def _make_variants(
     return outcome
 
 
-def _fast_path_build(task: _ModelTask, converted: ConvertedModel, reference: ReferenceOutputs) -> FastPathBuild:
+def _fast_path_build(task: ModelTask, converted: ConvertedModel, reference: ReferenceOutputs) -> FastPathBuild:
     target = task.layout.fast_path_file(task.name, task.version)
     work = task.work / f"{task.name}-fast-path"
     return FastPathBuild(converted, reference, task.spec.tflite, task.saved_model, target, work, task.base)
 
 
 def _choose(
-    task: _ModelTask,
+    task: ModelTask,
     converted: ConvertedModel,
     references: Sequence[ReferenceOutputs],
     derived: Sequence[ReferenceOutputs],
@@ -527,7 +637,7 @@ def _choose(
 
 
 def _workshop(
-    task: _ModelTask,
+    task: ModelTask,
     converted: ConvertedModel,
     references: Sequence[ReferenceOutputs],
     derived: Sequence[ReferenceOutputs],
@@ -539,7 +649,7 @@ def _workshop(
 
 
 def _lower_precision(
-    task: _ModelTask,
+    task: ModelTask,
     converted: ConvertedModel,
     references: Sequence[ReferenceOutputs],
     derived: Sequence[ReferenceOutputs],
@@ -556,7 +666,7 @@ def _lower_precision(
 
 
 def _compare(
-    task: _ModelTask,
+    task: ModelTask,
     served: _Served,
     references: Sequence[ReferenceOutputs],
     derived: Sequence[ReferenceOutputs],
@@ -586,7 +696,7 @@ def _compare(
     return report
 
 
-def _prove(task: _ModelTask, served: _Served, golden_data: GoldenData, report: ParityReport) -> _Proof:
+def _prove(task: ModelTask, served: _Served, golden_data: GoldenData, report: ParityReport) -> _Proof:
     """Move the SavedModel that is served into place, and write golden data and warm-up records for it."""
     spec, layout = task.spec, task.layout
     if golden_data.saved_model is not None:
@@ -615,14 +725,14 @@ def _prove(task: _ModelTask, served: _Served, golden_data: GoldenData, report: P
 
 
 def _evaluation(
-    task: _ModelTask, evaluate: Evaluate, variants: Sequence[VariantResult], exported: ExportedSignature, progress: Progress
+    task: ModelTask, evaluate: Evaluate, variants: Sequence[VariantResult], exported: ExportedSignature, progress: Progress
 ) -> Record:
     files = {str(variant.variant): variant.path for variant in variants}
     with timed(progress, task.name, "evaluate"):
         return {"evaluation": dict(evaluate(BuiltModel(task.saved_model, files, exported.reference)))}
 
 
-def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) -> int:
+def _move_onnx_files(task: ModelTask, exported: Sequence[ExportedSignature]) -> int:
     """Move the ONNX files to their places in the staging folder; return the opset of serving_default."""
     from bundler.graph.external_data import move_with_data
 
@@ -634,10 +744,10 @@ def _move_onnx_files(task: _ModelTask, exported: Sequence[ExportedSignature]) ->
     return opset
 
 
-def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset: int) -> Record:
+def _model_record(task: ModelTask, loaded: LoadedModel, served: _Served, opset: int) -> Record:
     ops = {"ops": list(task.extension.provenance)} if task.extension else {}
     return {
-        "created": _now(),
+        "created": now_text(),
         "source": environment.without_passwords(dict(loaded.provenance) | ops),
         "converter": task.spec.converter,
         "layout": task.spec.layout or "keep",
@@ -649,7 +759,7 @@ def _model_record(task: _ModelTask, loaded: LoadedModel, served: _Served, opset:
     }
 
 
-def _build_record(task: _ModelTask, started: str, seconds: Mapping[str, float]) -> Record:
+def _build_record(task: ModelTask, started: str, seconds: Mapping[str, float]) -> Record:
     """Return how the version was built: the duration of each stage, and what its bill of materials and provenance need."""
     parameters = task.spec.model_dump(mode="json", exclude_defaults=True)
     builder = environment.ci_build()
@@ -660,14 +770,11 @@ def _build_record(task: _ModelTask, started: str, seconds: Mapping[str, float]) 
         "packages": environment.loaded_packages(used),
         **({"builder": builder} if builder else {}),
     }
-    return {"stages": {name: round(each, 3) for name, each in seconds.items()}, "build": build}
+    stages = {name: round(each, 3) for name, each in seconds.items()} if records_times() else {}
+    return {"stages": stages, "build": build}
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _fixed_dims(task: _ModelTask, loaded: LoadedModel) -> FixedDims:
+def _fixed_dims(task: ModelTask, loaded: LoadedModel) -> FixedDims:
     """Return the fixed dims of the model's inputs, and of those that further signatures state."""
     fixed = loaded.fixed_dims
     for name, signature in task.spec.methods.items():
@@ -687,14 +794,15 @@ def _artifact_record(graph: GraphSummary, proof: _Proof, outcome: Outcome, fast:
 
 
 def _merge_manifest(
-    before: Manifest | None, spec: BundleSpec, base: Path, adopted: Sequence[Adopted]
+    before: Manifest | None, spec: BundleSpec, bases: Mapping[str, Path], adopted: Sequence[Adopted]
 ) -> tuple[Manifest, tuple[str, ...]]:
     """Return the manifest with the new spec and today's tools, and notices about labels. No path in it is absolute.
 
     Models of earlier builds, settings that the new spec does not mention, and promoted labels stay.
     """
     new = spec.model_dump(mode="json")
-    new["models"] = PortablePaths(base).value(new["models"])
+    portable = {base: PortablePaths(base) for base in bases.values()}
+    new["models"] = [portable[bases[model["name"]]].value(model) for model in new["models"]]
     if before is None:
         return _with_adopted(Manifest(new, tools=tool_versions()), adopted), ()
     built = {model.name for model in spec.models}
@@ -709,13 +817,6 @@ def _with_adopted(manifest: Manifest, adopted: Sequence[Adopted]) -> Manifest:
     for version in adopted:
         manifest = manifest.with_version(version.model, version.number, version.record)
     return manifest
-
-
-def _check_settings(manifest: Manifest, tasks: Sequence[_ModelTask]) -> None:
-    """Raise SpecError for a label or version in the serving section that will not exist, before minutes of work."""
-    for task in tasks:
-        manifest = manifest.with_version(task.name, task.version, {"signatures": {}})
-    server_config(render_context("bundle", manifest))
 
 
 @contextmanager

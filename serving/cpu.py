@@ -27,16 +27,17 @@ WITHOUT = (
 
 def bfloat16_instructions(cpuinfo: str = "/proc/cpuinfo") -> tuple[str, ...]:
     """Return the names of the CPU's instructions for bfloat16; empty if it has none, or the system does not list them."""
-    return tuple(name for flag, name in _INSTRUCTIONS.items() if flag in _flags(cpuinfo))
+    return tuple(name for flag, name in _INSTRUCTIONS.items() if flag in flags(cpuinfo))
 
 
 def int8_instructions(cpuinfo: str = "/proc/cpuinfo") -> tuple[str, ...]:
     """Return the names of the CPU's instructions for products of int8; empty as in `bfloat16_instructions`."""
-    return tuple(name for flag, name in _INT8_INSTRUCTIONS.items() if flag in _flags(cpuinfo))
+    return tuple(name for flag, name in _INT8_INSTRUCTIONS.items() if flag in flags(cpuinfo))
 
 
 @functools.cache
-def _flags(cpuinfo: str) -> frozenset[str]:
+def flags(cpuinfo: str = "/proc/cpuinfo") -> frozenset[str]:
+    """Return the names of the CPU's features; empty if the system does not list them."""
     try:
         text = Path(cpuinfo).read_text("utf-8", "replace")
     except OSError:

@@ -1282,3 +1282,118 @@ def pull_into_other_files(given: Given) -> None:
 @example("TFB9117")
 def registry_for_a_store(given: Given) -> None:
     run("serve", "oci://registry.example.com/models/digits:1", code=None)
+
+
+def two_models(given: Given) -> None:
+    """Write a bundle.yaml with two models."""
+    text = "models: [{name: a, source: model.onnx}, {name: b, source: model.onnx}]"
+    Path("bundle.yaml").write_text(text, "utf-8")
+    given.model()
+
+
+class Failing:
+    """An engine that gives every unit the same outcome."""
+
+    def __init__(self, **outcome: Any) -> None:
+        self.outcome = outcome
+
+    def run(self, units: Any, cache: Any, hooks: Any) -> Any:
+        from bundler.many.engine import Outcome
+
+        for unit in units:
+            yield Outcome(unit, **self.outcome)
+
+
+def engine(given: Given, made: object) -> None:
+    """Let builds of many models run on an engine."""
+    given.patch.setattr("bundler.operations.many.ManyOptions.engine", lambda options: made)
+    given.patch.setenv("TFBUNDLE_CACHE_DIR", "cache")
+
+
+@example("TFB5201")
+def process_that_dies(given: Given) -> None:
+    from bundler.many.engine import died
+    from bundler.many.units import Unit
+
+    engine(given, Failing(error=died(Unit(0, "model", "", ""), "was ended by SIGKILL.")))
+    run("build", given.model(), "--jobs", "2", code=None)
+
+
+@example("TFB5202")
+def entry_that_is_damaged_while_it_is_used(given: Given) -> None:
+    from bundler.many.cache import CacheEntry
+
+    engine(given, Failing(entry=CacheEntry("0", Path("cache/models/entries/0"), "model")))
+    run("build", given.model(), "--jobs", "2", code=None)
+
+
+@example("TFB5203")
+def disk_that_is_full_of_cache(given: Given) -> None:
+    import errno
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "cache/models/drafts")
+
+    given.patch.setenv("TFBUNDLE_CACHE_DIR", "cache")
+    given.patch.setattr("bundler.many.cache.Cache._draft", full)
+    run("build", given.model(), "--jobs", "2", code=None)
+
+
+@example("TFB5204")
+def cache_that_is_a_file(given: Given) -> None:
+    Path("cache").write_text("", "utf-8")
+    run("build", given.model(), "--cache", "cache", code=None)
+
+
+@example("TFB5205")
+def models_that_fail(given: Given) -> None:
+    from bundler.errors import ParityError
+
+    two_models(given)
+    engine(given, Failing(error=ParityError("The SavedModel differs from ONNX Runtime.")))
+    run("build", "bundle.yaml", "--jobs", "2", "-o", "dist", code=None)
+
+
+command("TFB5206", "build", "nets/*/bundle.yaml")
+
+
+@example("TFB5207")
+def shard_of_fewer(given: Given) -> None:
+    run("build", given.model(), "--shard", "3/2", code=None)
+
+
+@example("TFB5208")
+def shards_where_there_are_none(given: Given) -> None:
+    Path("shards").mkdir()
+    run("merge", "shards", "-o", "dist", code=None)
+
+
+def shard(given: Given) -> None:
+    """Build the first of two shards."""
+    from bundler.errors import ParityError
+
+    two_models(given)
+    engine(given, Failing(error=ParityError("The SavedModel differs from ONNX Runtime.")))
+    run("build", "bundle.yaml", "--shard", "1/2", "-o", "shards", code=None)
+
+
+@example("TFB5209")
+def shard_that_was_changed(given: Given) -> None:
+    shard(given)
+    file = Path("shards/shard-1-of-2/shard.json")
+    file.write_text(file.read_text("utf-8").replace("differs", "equals"), "utf-8")
+    run("merge", "shards", "-o", "dist", code=None)
+
+
+@example("TFB5210")
+def shard_that_is_missing(given: Given) -> None:
+    shard(given)
+    run("merge", "shards", "-o", "dist", code=None)
+
+
+@example("TFB5211")
+def files_that_contradict_each_other(given: Given) -> None:
+    for name, port in {"one": 8500, "two": 9000}.items():
+        text = f"models: [{{name: {name}, source: model.onnx}}]\nserving: {{grpc_port: {port}}}\n"
+        Path(name).with_suffix(".yaml").write_text(text, "utf-8")
+    run("build", "one.yaml", "two.yaml", code=None)

@@ -31,7 +31,7 @@ from typing import Any
 ENABLED = "TFBUNDLE_TESTS_PRELOAD"
 MODULES = (
     "serving.server", "serving.server.child", "bundler.tflite.worker", "bundler.tflite.fast_path_worker",
-    "bundler.converters.onnx_tf_worker",
+    "bundler.converters.onnx_tf_worker", "bundler.many.worker", "tests.bundler.many.in_process",
 )  # fmt: skip
 """Modules whose processes are forked; all of them import TensorFlow."""
 
@@ -52,6 +52,9 @@ _READ_EARLY = (
 )  # fmt: skip
 """Beginnings of the variables that are read when a process starts or imports something."""
 
+_ONLY_SPEED = "_THREADS"
+"""The end of the variables that limit threads, and change no result."""
+
 _ROOT = Path(__file__).parents[1]
 _PR_SET_CHILD_SUBREAPER = 36
 _LENGTH_BYTES = 8
@@ -65,7 +68,8 @@ def is_supported() -> bool:
 
 
 def _read_early(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(_READ_EARLY)}
+    read = {name: value for name, value in environment.items() if name.startswith(_READ_EARLY)}
+    return {name: value for name, value in read.items() if not name.endswith(_ONLY_SPEED)}
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,9 @@ class Manifest:
         return {
             "schema": SCHEMA,
             "tools": dict(self.tools),
-            "spec": _finite(dict(self.spec)),
+            "spec": finite(dict(self.spec)),
             "models": {
-                name: {"versions": {str(number): _finite(record) for number, record in versions.items()}}
+                name: {"versions": {str(number): finite(record) for number, record in versions.items()}}
                 for name, versions in self.models.items()
             },
             "files": {path: {"size": e.size, "sha256": e.sha256} for path, e in self.files.items()},
@@ -194,14 +194,14 @@ def _digest(body: Mapping[str, Any]) -> str:
     return hashlib.sha256(_canonical(body)).hexdigest()
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Replace non-finite floats, which JSON does not have, by "inf", "-inf" or "nan"."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 

@@ -16,6 +16,7 @@ from bundler.cli import (
     init,
     inspect,
     launch,
+    merge,
     ops,
     promote,
     pull,
@@ -69,6 +70,7 @@ app.command("inspect", cls=HelpCommand)(inspect.inspect)
 app.command("ops", cls=HelpCommand)(ops.ops)
 app.command("serve", cls=HelpCommand, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(serve.serve)
 for _name, _command in (
+    ("merge", merge.merge),
     ("launch", launch.launch),
     ("smoke", smoke.smoke),
     ("bench", bench.bench),

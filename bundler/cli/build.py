@@ -5,22 +5,23 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from bundler.cli.boundary import cleanly_interrupted
+from bundler.cli.comparisons import comparison, show_comparisons, worst
 from bundler.cli.dry_run import dry_run
 from bundler.cli.lazy import LazyCommand
 from bundler.cli.output import note, opener, print_json, say, say_next, size, table
 from bundler.cli.progress import stages
-from bundler.cli.remote import changed_folder
-from serving.texts import plural, shell_command
+from bundler.cli.remote import Insecure, changed_folder
+from bundler.cli.target import Target
+from serving.texts import plural
 
 if TYPE_CHECKING:
-    from bundler.errors import ComparisonError
     from bundler.spec.request import BuildRequest
     from bundler.validation.bundle import Bundle
 
@@ -46,6 +47,21 @@ class BuildCommand(LazyCommand):
         return super().parse_args(ctx, list(with_bare_values(args)))
 
 
+_Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SOURCE|bundle.yaml...",
+        help="file.py:callable, .pt2, .onnx, .pt, .pth, .safetensors, timm:NAME, hf:NAME; or bundle.yaml files, whose models "
+        "become one bundle.",
+    ),
+]
+_Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output-dir", "-o", metavar="DIR", help="Folder of the bundle, or an address: s3://bucket/NAME. Default: dist/NAME."
+    ),
+]
+_Version = Annotated[int | None, typer.Option(min=1, help="Number of the new version. Default: the next free one.")]
 _DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Export the model, list its operators and every one that would fail. Build nothing."),
@@ -66,26 +82,32 @@ _Report = Annotated[
 ]
 
 
+_Jobs = Annotated[
+    int | None, typer.Option(min=1, help="Build this many models at the same time, in processes, as memory allows.")
+]
+_Cache = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="Folder of built models, from which unchanged ones are taken. Default: the user's cache."),
+]
+_Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="I/N", help="Build only part I of N of the models, for `tfbundle merge`; job/N takes I from an Indexed Job."
+    ),
+]
+
+
 def build(
     ctx: typer.Context,
-    source: Annotated[
-        str,
-        typer.Argument(
-            metavar="SOURCE|bundle.yaml",
-            help="file.py:callable, .pt2, .onnx, .pt, .pth, .safetensors, timm:NAME, hf:NAME or a bundle.yaml.",
-        ),
-    ],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output-dir", "-o", metavar="DIR", help="Folder of the bundle, or an address: s3://bucket/NAME. Default: dist/NAME."
-        ),
-    ] = None,
-    version: Annotated[
-        int | None, typer.Option(min=1, help="Number of the new version. Default: the next free one.")
-    ] = None,
+    source: _Sources,
+    output: _Output = None,
+    version: _Version = None,
     dry: _DryRun = False,
     adopt: _Adopt = False,
+    jobs: _Jobs = None,
+    cache: _Cache = None,
+    shard: _Shard = None,
+    insecure: Insecure = False,
     against: _Against = None,
     report: _Report = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -96,54 +118,43 @@ def build(
     The bundle changes only after everything is built and its answers match PyTorch's (otherwise the exit code is 3).
     TFLite variants and bfloat16 that are below their accuracy gate are left out, and the exit code is 3, too. With --against,
     the exit code is 3 and nothing is published if a model is worse than its version in service.
+
+    With --jobs, --cache, --shard or several files, unchanged models come from the cache, a killed build resumes where it was, and
+    models that fail do not stop the others, which are published; the exit code tells.
     """
+    from bundler.cli.build_many import build_many
     from bundler.cli.build_options import given_options
+    from bundler.operations.many import ManyOptions, expanded
     from bundler.spec.request import make_request
     from bundler.values.addresses import is_remote
 
     # TensorFlow's allocator for oneDNN never frees memory; a large model needs it back between the stages.
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
-    request = make_request(source, Path(output) if output and not is_remote(output) else None, given_options(ctx, options))
+    out, many = Path(output) if output and not is_remote(output) else None, ManyOptions(jobs, cache, shard, insecure)
+    requests = [make_request(each, out, given_options(ctx, options)) for each in expanded(source)]
     if against is not None:
-        request = replace(request, spec=request.spec.compared_with(against))
+        requests = [replace(request, spec=request.spec.compared_with(against)) for request in requests]
+    request = requests[0]
     if dry:
-        dry_run(request, as_json=as_json)
+        for each in requests:
+            dry_run(each, as_json=as_json)
         return
-    target = _Target(
+    target = Target(
         output if output and is_remote(output) else str(request.out), version, adopt, report,
-        in_file=source.endswith((".yaml", ".yml")), as_json=as_json,
+        in_file=source[0].endswith((".yaml", ".yml")), as_json=as_json,
     )  # fmt: skip
-    _build(request, target)
+    target.check_report()
+    if many.is_given or len(requests) > 1:
+        build_many(requests, many, target)
+    else:
+        _build(request, target)
 
 
-@dataclass(frozen=True)
-class _Target:
-    """Where a build goes to, and what is shown of it.
-
-    Attributes:
-        out: folder or address of the bundle.
-        version: number of the new version; None for the next free one.
-        adopt: whether to take in a model repository.
-        report: a further file for the report.
-        in_file: whether the settings are in a bundle.yaml.
-        as_json: whether the result is printed as JSON.
-    """
-
-    out: str
-    version: int | None
-    adopt: bool
-    report: Path | None
-    in_file: bool
-    as_json: bool
-
-
-def _build(request: BuildRequest, target: _Target) -> None:
+def _build(request: BuildRequest, target: Target) -> None:
     from bundler.errors import ComparisonError, VariantsError
     from bundler.pipeline import build_bundle, stage_count
     from bundler.validation.against import files_in_service
 
-    if target.report is not None:
-        _check_report(target.report)
     unchanged = cleanly_interrupted(f"nothing was published; {target.out} is unchanged.")
     opened = changed_folder(target.out, may_be_new=True, adopts=target.adopt, also=files_in_service(request.spec))
     try:
@@ -155,41 +166,12 @@ def _build(request: BuildRequest, target: _Target) -> None:
         _show(cast("Bundle", exc.bundle), target)
         raise
     except ComparisonError as exc:
-        _show_comparisons(exc, target)
+        show_comparisons(exc, target)
         raise
     _show(bundle, target)
 
 
-def _check_report(path: Path) -> None:
-    """Raise UsageError if a report cannot be written, before the minutes of a build."""
-    from bundler.errors import UsageError
-
-    folder, what, fix = path.parent, "", ""
-    if not folder.is_dir():
-        what, fix = f"The folder {folder} for the report does not exist.", f"run `{shell_command('mkdir', '-p', folder)}` first"
-    elif path.is_dir():
-        what, fix = f"{path} is a folder.", f"name a file in it, e.g. --report {shell_command(path / 'report.html')}"
-    elif not os.access(path if path.exists() else folder, os.W_OK):
-        what, fix = f"The report {path} cannot be written: permission denied.", "choose another file with --report FILE"
-    if what:
-        raise UsageError(what, fix=fix, code="TFB5001")
-
-
-def _show_comparisons(exc: ComparisonError, target: _Target) -> None:
-    """Show why a build was refused, and write its report; if that fails, the refusal is still what the exit code tells."""
-    if target.report is not None:
-        try:
-            target.report.write_text(exc.report, "utf-8")
-        except OSError as failure:
-            note(f"The report {target.report} was not written: {failure.strerror}.")
-    if target.as_json:
-        print_json({"refused": True, "against": exc.records})
-        return
-    for model, record in exc.records.items():
-        comparison(model, record)
-
-
-def _show(bundle: Bundle, target: _Target) -> None:
+def _show(bundle: Bundle, target: Target) -> None:
     for notice in bundle.notices:
         note(notice)
     if target.report is not None:
@@ -216,8 +198,8 @@ def summarize(bundle: Bundle, shown: str | Path, *, in_file: bool = False) -> No
         say(f"{model} version {version}", style="bold")
         rows = [_saved_model(record, size(bundle.size_bytes(model, version)))]
         for variant, figures in record["tflite"].items():
-            worst = _worst(record, f"tflite-{variant}")
-            rows.append((f"TFLite {variant}", size(figures["size_bytes"]), worst, _accuracy(figures)))
+            error = worst(record, f"tflite-{variant}")
+            rows.append((f"TFLite {variant}", size(figures["size_bytes"]), error, _accuracy(figures)))
         for variant, figures in record.get("tflite_refused", {}).items():
             verdict = "below its gate" if figures["below_gate"] else "not built"
             rows.append((f"TFLite {variant}", verdict, "", _accuracy(figures)))
@@ -232,28 +214,19 @@ def summarize(bundle: Bundle, shown: str | Path, *, in_file: bool = False) -> No
     say_next(("tfbundle", "serve", shown), ("tfbundle", "verify", shown), (opener(), report), column=7)
 
 
-def comparison(model: str, record: dict[str, Any]) -> None:
-    """Print the figures of a new version beside those of the one in service."""
-    verdicts = {None: "", True: "kept", False: "broken"}
-    label = f" ({record['label']})" if record["label"] else ""
-    say(f"{model} compared with version {record['version']}{label}:")
-    rows = [(line["name"], line["before"], line["after"], line["bound"], verdicts[line["kept"]]) for line in record["lines"]]
-    table(("figure", f"version {record['version']}", "new", "bound", ""), rows)
-
-
 def _saved_model(record: dict[str, Any], shown_size: str) -> tuple[str, str, str, str]:
     """Return the row of the SavedModel that is served."""
     figures = record.get("precision")
     if figures is None or not figures["passed"]:
-        return ("SavedModel", shown_size, _worst(record, "saved_model"), "")
-    return (f"SavedModel {figures['dtype']}", shown_size, _worst(record, "saved_model-bfloat16"), _accuracy(figures))
+        return ("SavedModel", shown_size, worst(record, "saved_model"), "")
+    return (f"SavedModel {figures['dtype']}", shown_size, worst(record, "saved_model-bfloat16"), _accuracy(figures))
 
 
 def _fast_path(record: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """Return the row of the model.tflite that a server prefers, if one was requested."""
     if figures := record.get("fast_path"):
         named = f"model.tflite {figures.get('form', 'float32')}"
-        return [(named, size(figures["size_bytes"]), _worst(record, "tflite-fast-path"), _accuracy(figures))]
+        return [(named, size(figures["size_bytes"]), worst(record, "tflite-fast-path"), _accuracy(figures))]
     if figures := record.get("fast_path_refused"):
         verdict = "below its gate" if figures["below_gate"] else "not built"
         return [(f"model.tflite {figures['form']}", verdict, "", _accuracy(figures))]
@@ -278,13 +251,6 @@ def _fixed_dims(record: dict[str, Any], *, in_file: bool) -> list[str]:
 
     fixed = FixedDims.from_json(record["fixed_dims"]) if "fixed_dims" in record else FixedDims()
     return [f"Fixed dims: {fixed.explained(in_file=in_file)}"] if fixed.dims else []
-
-
-def _worst(record: dict[str, Any], runtime: str) -> str:
-    # The JSON leaves out an error that is not finite (a different class in an integer output).
-    inf = float("inf")
-    errors = [line.get("max_rel", inf) for line in record["parity"]["summary"] if line["runtime"] == runtime]
-    return f"{max(errors):.1e}" if errors else ""
 
 
 def _accuracy(figures: dict[str, Any]) -> str:

@@ -68,8 +68,8 @@ def init(options: InitOptions) -> None:
 
 def _answers(options: InitOptions) -> Answers:
     """Return the options' values; on a terminal, ask for those that are missing."""
+    from bundler.spec.model_names import default_name
     from bundler.spec.parsing import parse_names
-    from bundler.spec.request import default_name
     from bundler.spec.template import Answers
 
     def ask(question: str, default: str | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from bundler.cli.help import is_plain
@@ -14,6 +15,7 @@ from serving.texts import printable
 if TYPE_CHECKING:
     from bundler.delivery.transfers import Progress as TransferProgress
     from bundler.delivery.transfers import Transfer
+    from bundler.operations.many import Hooks, Outcome
     from bundler.pipeline import Progress, StageEvent
 
 _LABELS = {
@@ -133,3 +135,65 @@ def _transfer_bars() -> Iterator[TransferProgress]:
                 bars.console.print(f"✓ {printable(transfer.name)} {transfer.outcome}, {size(transfer.size)}", style="green")
 
         yield show
+
+
+@contextmanager
+def models(total: int) -> Iterator[Hooks]:
+    """Return a context with hooks that show a build of many models: which run, what each came to, and how many are left.
+
+    Args:
+        total: number of models.
+    """
+    with _model_lines(total) if is_plain(sys.stderr) else _model_bars(total) as hooks:
+        yield hooks
+
+
+def _ending(outcome: Outcome) -> str:
+    """Return what became of a model, as a line."""
+    name = outcome.unit.name
+    if outcome.error is not None:
+        code = f" [{outcome.error.code}]" if outcome.error.code else ""
+        return printable(f"{name}: failed after {outcome.seconds:.1f} s: {outcome.error.what.splitlines()[0]}{code}")
+    return printable(f"{name}: from the cache" if outcome.is_cached else f"{name}: built in {outcome.seconds:.1f} s")
+
+
+@contextmanager
+def _model_lines(total: int) -> Iterator[Hooks]:
+    from bundler.operations.many import Hooks
+
+    ended = count(1)
+
+    def show(event: StageEvent) -> None:
+        if event.status == "finished" and not event.model:
+            echo(f"{_title(event)}: {event.seconds:.1f} s")
+
+    yield Hooks(show, echo, lambda outcome: echo(f"[{next(ended)}/{total}] {_ending(outcome)}"))
+
+
+@contextmanager
+def _model_bars(total: int) -> Iterator[Hooks]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from bundler.operations.many import Hooks
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(24), MofNCompleteColumn(),
+               TimeElapsedColumn())  # fmt: skip
+    with Progress(*columns, console=console(stderr=True), transient=True) as bar:
+        whole = bar.add_task("models", total=total)
+        running: dict[str, Any] = {}
+
+        def show(event: StageEvent) -> None:
+            if event.status != "started":
+                return
+            if event.model not in running:
+                running[event.model] = bar.add_task("", total=None)
+            bar.update(running[event.model], description=_title(event))
+
+        def ended(outcome: Outcome) -> None:
+            if outcome.unit.name in running:
+                bar.remove_task(running.pop(outcome.unit.name))
+            mark, style = ("✗", "red") if outcome.error else ("✓", "green")
+            bar.console.print(f"{mark} {_ending(outcome)}", style=style)
+            bar.advance(whole)
+
+        yield Hooks(show, lambda text: bar.console.print(printable(text), style="yellow"), ended)

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions, version
 from typing import Any
@@ -36,13 +37,47 @@ def loaded_packages(always: Iterable[str] = ()) -> dict[str, str]:
         loaded.setdefault(top, set()).add(rest.partition(".")[0])
     owners = _owners()
     found = {name for top, parts in loaded.items() for name in _distributions(top, parts, owners.get(top, ()))}
-    versions = {}
-    for name in sorted({_SEPARATORS.sub("-", name).lower() for name in (*found, *always)}):
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
+    return versions_of(map(_normalized, (*found, *always)))
+
+
+def packages_of_modules(modules: Iterable[str]) -> dict[str, str]:
+    """Return the version of every installed package that provides one of these top-level modules, by normalized name."""
+    owners = _owners()
+    return versions_of(_normalized(name) for module in modules for name in owners.get(module, ()))
+
+
+def required_packages(names: Iterable[str]) -> dict[str, str]:
+    """Return the version of every installed package among these and those that they require, directly or not.
+
+    Requirements of extras are left out, so name the packages of an extra.
+    """
+    from packaging.requirements import Requirement
+
+    pending, seen = [_normalized(name) for name in names], set[str]()
+    while pending:
+        name = pending.pop()
+        if name in seen:
             continue
+        seen.add(name)
+        with suppress(PackageNotFoundError):
+            for requirement in map(Requirement, distribution(name).requires or ()):
+                if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                    pending.append(_normalized(requirement.name))
+    return versions_of(seen)
+
+
+def versions_of(names: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed, by name."""
+    versions = {}
+    for name in sorted(set(names)):
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     return versions
+
+
+def _normalized(name: str) -> str:
+    """Return the name of a package in the form of PEP 503."""
+    return _SEPARATORS.sub("-", name).lower()
 
 
 @lru_cache(maxsize=1)

@@ -27,6 +27,8 @@ _CHATTER = re.compile(r"[IW]\d{4} |WARNING: All log messages before absl|To enab
 """What TensorFlow and LiteRT write whenever they start."""
 
 _CHUNK = 1 << 16
+_EVENT = "event"
+_STOP_S = 5.0
 _EXIT_S = 60.0
 """The seconds that a process may take to exit once it has closed its side of the pipe."""
 
@@ -103,12 +105,23 @@ class WorkerProcess:
     Like `run_module`, it starts in the log's folder, and everything it prints goes into the log.
     """
 
-    def __init__(self, module: str, arguments: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, module: str, arguments: Sequence[str], log: Path, variables: Mapping[str, str | None] | None = None
+    ) -> None:
+        """Start the process.
+
+        Args:
+            module: name of the module.
+            arguments: its command line.
+            log: the file for everything that it prints.
+            variables: changes to the environment that it gets; None removes a variable.
+        """
+        changed = {**_environment(), **(variables or {})}
         with log.open("wb") as output:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, *arguments],
                 cwd=log.parent,
-                env=_environment(),
+                env={name: value for name, value in changed.items() if value is not None},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
@@ -119,18 +132,39 @@ class WorkerProcess:
         os.set_blocking(self._requests, False)  # a process that does not read must not block its parent
         self._received = b""
 
-    def ask(self, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    def ask(
+        self, request: Mapping[str, Any], timeout_s: float, on_event: Callable[[Any], None] | None = None
+    ) -> dict[str, Any]:
         """Send a request and return the answer; both are plain JSON data.
+
+        Args:
+            request: the request.
+            timeout_s: the longest time to wait for the answer or for the next event.
+            on_event: called with what the process tells before it answers (`answer_with_events`).
 
         Raises:
             WorkerEndedError: the process ended instead.
             WorkerTimeoutError: the process took longer than `timeout_s` seconds and was killed.
         """
         try:
-            line = self._exchange(json.dumps(request).encode() + b"\n", timeout_s)
+            answer = self._next(json.dumps(request).encode() + b"\n", timeout_s)
+            while on_event is not None and _EVENT in answer:
+                on_event(answer[_EVENT])
+                answer = self._next(b"", timeout_s)
         except TimeoutError:
             self.close()
             raise WorkerTimeoutError(timeout_s) from None
+        return answer
+
+    def _next(self, request: bytes, timeout_s: float) -> dict[str, Any]:
+        """Write a request, and return the next line that the process writes."""
+        try:
+            line = self._exchange(request, timeout_s)
         except BrokenPipeError:
             line = b""
         if not line:
@@ -173,6 +207,14 @@ class WorkerProcess:
         """End the process, whatever it is doing; `ask` in another thread raises WorkerEndedError."""
         self._process.kill()
 
+    def stop(self) -> None:
+        """Ask the process to end, so that it can end its own processes; kill it if it takes longer than a few seconds."""
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+
     def close(self) -> None:
         """End the process, whatever it is doing, and free what it holds."""
         self._process.kill()
@@ -187,12 +229,21 @@ def answer_requests(answer: Callable[[dict[str, Any]], Mapping[str, Any]]) -> No
 
     Everything else that is printed to standard output, such as the messages of libraries, goes to standard error.
     """
+    answer_with_events(lambda request, _: answer(request))
+
+
+def answer_with_events(answer: Callable[[dict[str, Any], Callable[[Any], None]], Mapping[str, Any]]) -> None:
+    """Serve a `WorkerProcess` as `answer_requests` does. `answer` also gets a function that tells something before it answers."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
+
+    def write(reply: Mapping[str, Any]) -> None:
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
     with replies:
         for line in sys.stdin:
-            replies.write(json.dumps(answer(json.loads(line))) + "\n")
-            replies.flush()
+            write(answer(json.loads(line), lambda event: write({_EVENT: event})))
 
 
 def how_it_ended(status: int, log: Path) -> str:

@@ -77,12 +77,14 @@ class RenderContext:
         spec: The bundle's settings.
         models: The models in the bundle's order, at least one.
         manifest: The content of bundle.json (see `bundler.bundle.manifest`), for the report. Its `files` may be incomplete.
+        failures: Why further models could not be built, by name, for the report of that build.
     """
 
     name: str
     spec: BundleSpec
     models: tuple[RenderedModel, ...]
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     def model(self, name: str) -> RenderedModel:
         """Return the model with the given name.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bundler.bundle.files import link_or_copy, own_file
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest, files_under
-from bundler.errors import UsageError, VerifyError
+from bundler.errors import TfbundleError, UsageError, VerifyError
 from bundler.render import RenderContext, RenderedModel, dns_label
 from bundler.spec.bundle_spec import BundleSpec, parse_spec
 from bundler.values.signature import Signature
@@ -31,15 +31,28 @@ PARTS = {
 """Name of a part, as in `tfbundle render`, to the module of this package that renders it."""
 
 
-def render_parts(staging: Staging, manifest: Manifest, parts: Sequence[str] = tuple(PARTS)) -> None:
+def render_parts(
+    staging: Staging,
+    manifest: Manifest,
+    parts: Sequence[str] = tuple(PARTS),
+    *,
+    failures: Mapping[str, TfbundleError] | None = None,
+) -> None:
     """Write parts of the bundle that `manifest` describes into the staging folder.
+
+    Args:
+        staging: the build's private folder.
+        manifest: the content of bundle.json.
+        parts: the parts to write.
+        failures: why further models could not be built, by name, for the report.
 
     Raises:
         SpecError: The spec names a model, version or label that does not exist.
         VerifyError: A file of the bundle is a link that leads out of it.
     """
     _link_golden(staging, manifest)
-    context = render_context(staging.bundle.root.name, manifest, staging.layout)
+    reasons = {name: f"{error.what}\n{error.fix or ''}".strip() for name, error in (failures or {}).items()}
+    context = replace(render_context(staging.bundle.root.name, manifest, staging.layout), failures=reasons)
     for part in parts:
         render: Callable[[RenderContext, Path], list[Path]]
         render = import_module(f"bundler.render.{PARTS[part]}").render

@@ -253,7 +253,7 @@ def _fast_paths(context: RenderContext) -> dict[str, dict[str, str]]:
             {
                 "form": figures.get("form", "float32"),
                 "size": size_text(figures["size_bytes"]),
-                "latency": milliseconds_text(figures["latency_ms"]["1"]),
+                "latency": milliseconds_text(figures["latency_ms"]["1"]) if "1" in figures["latency_ms"] else "–",
             }
             if figures
             else {}

@@ -19,6 +19,7 @@ from bundler.spec.against_spec import AgainstSpec
 from bundler.spec.fields import INT32, INT64
 from bundler.spec.image_names import Repository
 from bundler.spec.kubernetes_spec import KubernetesSpec
+from bundler.spec.model_names import expand_patterns
 from bundler.spec.option import Option
 from bundler.spec.parsing import parse_dims, parse_names, parse_number, parse_shapes, parse_signatures
 from bundler.spec.problems import Problem, common_code, find_problems
@@ -163,7 +164,8 @@ class ModelSpec(Strict):
         str, AfterValidator(_model_name), Option(absent="inferred from the source", python_type="str | None")
     ] = Field(description="Name that the model is served under.", examples=["resnet18"])
     source: str = Field(
-        description="The model: file.py:callable, .pt2, .onnx, .pt, .pth, .safetensors, timm:NAME or hf:NAME_OR_PATH.",
+        description="The model: file.py:callable, .pt2, .onnx, .pt, .pth, .safetensors, timm:NAME or hf:NAME_OR_PATH. In "
+        "bundle.yaml also a pattern, such as exports/*.onnx: one model for each file, named by it.",
         examples=["model.py:make_model"],
     )
     architecture: str | None = Field(
@@ -501,12 +503,14 @@ def _misplaced(problems: Sequence[Problem], places: Places, code: str) -> SpecEr
 
 
 def read_spec(path: Path) -> BundleSpec:
-    """Read a bundle.yaml.
+    """Read a bundle.yaml. A model whose source is a pattern becomes one model for each file that the pattern matches.
 
     Raises:
-        SpecError: if the file does not exist, is not YAML, is too large, or does not follow the schema.
+        SpecError: if the file does not exist, is not YAML, is too large, or does not follow the schema, or a pattern matches
+            no file.
     """
     from bundler.spec.yaml_file import parse_yaml, read_yaml_text
 
     text = read_yaml_text(path)
-    return parse_spec(parse_yaml(text, path), where=str(path), places=Places(text, path))
+    data, origins = expand_patterns(parse_yaml(text, path), path.resolve().parent, str(path))
+    return parse_spec(data, where=str(path), places=Places(text, path, origins))

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundler.errors import SpecError, UsageError
+from bundler.spec.model_names import default_name
 
 if TYPE_CHECKING:
     from bundler.spec.bundle_spec import BundleSpec
 
 DIST = Path("dist")
 _BATCH = "batch"
-_SUFFIXES = (".py", ".onnx", ".pt", ".pt2", ".pth", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -106,23 +105,3 @@ def _model_fields(source: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _where(source: str) -> str:
     return f"the options given for {source}"
-
-
-def default_name(source: str) -> str:
-    """Infer a model name from a source: `nets/digits.py:make` -> digits, `hf:org/mini-lm` -> mini-lm.
-
-    Raises:
-        UsageError: if the source has no part that can be a name.
-    """
-    scheme, _, rest = source.partition(":")
-    path = rest if scheme in ("timm", "hf", "python") else scheme
-    stem = Path(path.rstrip("/")).name
-    if scheme != "timm" and Path(stem).suffix in _SUFFIXES:
-        stem = Path(stem).stem
-    name = re.sub(r"[^A-Za-z0-9_.\-]+", "-", stem).strip("-_.")
-    name = re.sub(r"\.{2,}", ".", name)[:63]
-    if not name:
-        raise UsageError(
-            f"Cannot infer a model name from the source {source!r}.", fix="give one with --name", code="TFB1003"
-        )
-    return name

@@ -28,10 +28,17 @@ class YamlPlace:
 
 @dataclass(frozen=True)
 class Places:
-    """The places in a valid YAML file. It is parsed again when the first place is asked for."""
+    """The places in a valid YAML file. It is parsed again when the first place is asked for.
+
+    Attributes:
+        source: the file's text.
+        path: the file.
+        origins: for each model, its place in the file's list, if patterns stand for several models.
+    """
 
     source: str
     path: Path
+    origins: tuple[int, ...] = ()
 
     def of_value(self, keys: Sequence[int | str]) -> YamlPlace:
         """Return the place of a value; for one that is not in the file, that of the innermost section around it."""
@@ -55,6 +62,8 @@ class Places:
     def _walk(self, keys: Sequence[int | str]) -> tuple[Any, Any]:
         """Return the nodes of a key and its value; of the innermost ones that exist."""
         key, value = None, self._root
+        if len(keys) > 1 and keys[0] == "models" and isinstance(keys[1], int) and keys[1] < len(self.origins):
+            keys = ("models", self.origins[keys[1]], *keys[2:])
         for part in keys:
             found = _child(value, part)
             if found is None:

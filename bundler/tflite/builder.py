@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from bundler.errors import GateError, TfbundleError, TfliteError
+from bundler.process.clock import records_times
 from bundler.spec.bundle_spec import INT8, USES_CALIBRATION
 from bundler.tflite import contents, exchange
 from bundler.tflite.delegation import delegation
@@ -260,7 +261,7 @@ class VariantBuilder:
             model_dtypes=self._model_dtypes(model.scales),
             pixels=self._pixels,
             signatures=self._additional_signatures(path),
-            load_ms=load_ms(path),
+            load_ms=load_ms(path) if records_times() else None,
             requirements=requirements,
         )
 

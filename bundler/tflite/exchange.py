@@ -25,6 +25,7 @@ import numpy as np
 
 from bundler.errors import TfliteError
 from bundler.process import worker
+from bundler.process.clock import records_times
 from bundler.process.reports import keep_report
 from bundler.spec.bundle_spec import CALIBRATED
 from bundler.values.arrays import Array
@@ -168,12 +169,12 @@ class WorkerClient:
         return self._converted_file(variant, self._request(variant, request))
 
     def measured(self, variant: str, file: ConvertedFile) -> ConvertedFile:
-        """Return a file with its latency, for an int8 file also that of the same graph in float32.
+        """Return a file with its latency, for an int8 file also that of the same graph in float32, if times are recorded.
 
         Raises:
             TfliteError: the file cannot be run, or the process ended.
         """
-        if not file.was_run:
+        if not (file.was_run and records_times()):
             return file
         answer = self._request(variant, {"do": "measure", "variant": variant, "name": variant})
         latency = {int(threads): float(ms) for threads, ms in answer["latency_ms"].items()}

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundler.errors import TfliteError, UsageError
 from bundler.process import worker
+from bundler.process.clock import records_times
 from bundler.saved_model.summarize import signature_def
 from bundler.tflite import contents, exchange
 from bundler.tflite.delegation import Delegation, delegation
@@ -187,7 +188,7 @@ def _run_worker(work: Path) -> dict[int, float]:
     answer = json.loads(result.read_text("utf-8"))
     if "error" in answer:
         raise TfliteError(f"model.tflite could not be built. {answer['error']}", fix=_ADVICE, code="TFB4401")
-    return {int(threads): float(ms) for threads, ms in answer["latency_ms"].items()}
+    return {int(threads): float(ms) for threads, ms in answer["latency_ms"].items()} if records_times() else {}
 
 
 def answer_golden(path: Path, calls: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -44,17 +44,20 @@ def check_models(
     for model in spec.models:
         require_packages(model.source)
     converters = {}
+    known: dict[object, tuple[Converter, Extension | None]] = {}  # looking for installed packages takes a tenth of a second
     problems: list[tuple[ModelSpec, str | None, TfbundleError]] = []
     for index, model in enumerate(spec.models):
         found: list[tuple[Converter, Extension | None]] = []
         for key, check in _checks(spec, model, base, is_loaded=model.name in loaded):
+            same = (key, model.converter, model.ops)
             try:
-                result = check()
+                result = known[same] if same in known else check()
             except TfbundleError as exc:
                 problems.append((model, spec.place(("models", index, *key)), exc))
             else:
                 if key == ("converter",):
-                    found.append(result)  # type: ignore[arg-type]
+                    known[same] = result  # type: ignore[assignment]
+                    found.append(known[same])
         if found:
             converters[model.name] = found[0]
     if problems:

@@ -17,7 +17,7 @@ EXIT_CODES = {
     "LaunchError": 1, "NotReadyError": 1, "ProtocolError": 1, "RequestError": 1, "ServingError": 1, "TargetError": 2,
     "TensorError": 1, "TlsError": 1,
     "ComparisonError": 3, "ConversionError": 1, "DeliveryError": 1,
-    "ExportError": 1, "GateError": 3, "MissingExtraError": 2, "ParityError": 3, "PublishError": 1,
+    "ExportError": 1, "GateError": 3, "MissingExtraError": 2, "ModelsError": 1, "ParityError": 3, "PublishError": 1,
     "SetupError": 1,
     "SourceError": 1, "SpecError": 2, "TfbundleError": 1, "TfliteError": 1, "UnsafeModelError": 1,
     "UnsupportedOpsError": 1, "UsageError": 2,

@@ -31,6 +31,9 @@ Chunks = Callable[[int], Iterator[bytes]]
 Report = Callable[[int], None]
 """Is told how many bytes of a blob have been transferred."""
 
+_PAGE = 100
+"""Tags that are asked for at once."""
+
 
 @dataclass(frozen=True)
 class Document:
@@ -224,6 +227,22 @@ class Registry:
             return response.status_code == 404 or not response.json()["tags"]
         except (ValueError, KeyError, TypeError):
             return False
+
+    def tags(self) -> list[str]:
+        """Return the tags of the repository, page by page as the registry sends them; none if it does not exist.
+
+        Raises:
+            DeliveryError: the registry cannot be reached, or refuses.
+        """
+        found: list[str] = []
+        while True:
+            last = f"&last={found[-1]}" if found else ""
+            response = self._request("GET", f"tags/list?n={_PAGE}{last}", (200, 404))
+            page = parse(response.content, where=f"{self.address}, tags").get("tags") if response.status_code == 200 else None
+            new = [tag for tag in page or () if isinstance(tag, str) and tag not in found]
+            found += new
+            if len(new) < _PAGE:
+                return found
 
     def _begin(self) -> str:
         headers = {"Content-Length": "0"}

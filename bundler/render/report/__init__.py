@@ -26,6 +26,7 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
         "report.html.j2",
         name=context.name,
         models=models,
+        failures=context.failures,
         tools=manifest.tools,
         serving=context.spec.serving,
         image=context.image,

@@ -123,6 +123,7 @@ class ModelView:
 
     name: str
     version: int
+    build_time: str
     facts: tuple[tuple[str, str], ...]
     signatures: tuple[SignatureView, ...]
     parity: ParityView
@@ -146,6 +147,7 @@ def model_view(model: RenderedModel, records: ModelRecord, served: Sequence[int]
     return ModelView(
         model.name,
         model.latest,
+        f"{sum(record.stages.values()):.1f} s" if record.stages else "not recorded",
         _facts(model, record),
         tuple(_signature(name, record.signatures[name]) for name in names),
         _parity(record),

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from bundler.errors import SpecError, UsageError
-from bundler.spec.request import check_options, default_name, make_request
+from bundler.spec.model_names import default_name
+from bundler.spec.request import check_options, make_request
 
 
 @pytest.mark.parametrize(

@@ -184,10 +184,9 @@ class GrpcServer:
             self._gate.answered(call, len(data))
             return data
 
-        if self._spans:
-            respond = traced(self._spans, descriptor.containing_service.full_name, method, respond)
+        name = descriptor.containing_service.full_name
         # Clients see a unary method. As a streaming one it gets its messages as bytes, when it asks for them.
-        return grpc.stream_unary_rpc_method_handler(respond)
+        return grpc.stream_unary_rpc_method_handler(traced(self._spans, name, method, respond) if self._spans else respond)
 
     def _answer(self, answer: Method, request: Any, context: grpc.ServicerContext) -> Any:
         if not context.is_active():

@@ -33,7 +33,8 @@ class SaveOptions(TypedDict, total=False):
         version: number or label of the version that answers; default: the latest.
         signature_name: name of the signature that it answers by; default: serving_default.
         form: what answers: `saved_model` (default), `fast_path`, or the name of a TFLite variant.
-        allow_unsafe_ops: whether the model may have operators that reach out of the graph.
+        allow_unsafe_ops: whether models may be logged that have operators which reach out of the graph. Whoever loads one has to
+            allow them, too: `model_config={"allow_unsafe_ops": True}`.
         signature: MLflow's signature; default: that of `signature_name`. False records none, and MLflow does not check inputs.
         input_example: an example of inputs; default: the smallest golden call, if it has at most 100 000 elements. False
             records none.
@@ -170,9 +171,8 @@ def _write(bundle: Bundle, path: Path, mlflow_model: Model | None, options: Mapp
     from mlflow.models import Model
 
     choice = Choice.of(bundle, options)
-    unsafe = bool(options.get("allow_unsafe_ops", False))
     if not link:  # log_model has checked it, before the server knew of the model
-        check_loggable(bundle, allow_unsafe_ops=unsafe)
+        check_loggable(bundle, allow_unsafe_ops=bool(options.get("allow_unsafe_ops", False)))
     model = Model() if mlflow_model is None else mlflow_model
     given = {**(model.metadata or {}), **(options.get("metadata") or {})}
     model.metadata = {**figures.metadata(bundle, choice), **given}
@@ -182,7 +182,7 @@ def _write(bundle: Bundle, path: Path, mlflow_model: Model | None, options: Mapp
         str(path),
         loader_module=_LOADER,
         mlflow_model=model,
-        model_config={**choice.to_json(), "allow_unsafe_ops": unsafe},
+        model_config={**choice.to_json(), "allow_unsafe_ops": False},  # whoever loads it decides that
         **_described(bundle, choice, model, options),
         **_environment(bundle, choice, options),
     )

@@ -95,10 +95,11 @@ class BundleScorer:
 
     def _run(self, choice: Choice) -> Run:
         key = (choice.model, choice.version, choice.form)
-        with self._lock:
-            if key not in self._runs:
-                self._runs[key] = self._load(choice)
-            return self._runs[key]
+        if key not in self._runs:  # else nobody waits while another version is loaded
+            with self._lock:
+                if key not in self._runs:
+                    self._runs[key] = self._load(choice)
+        return self._runs[key]
 
     def _load(self, choice: Choice) -> Run:
         if choice.form in (SAVED_MODEL, FAST_PATH):

@@ -143,6 +143,12 @@ def test_model_that_does_more_than_compute_is_not_run(saved: Path, mlflow: Any, 
     assert allowed.predict(ROWS[:1])["y"].shape == (1, 3)
 
 
+def test_whoever_logs_a_model_does_not_decide_what_is_safe(grown: Bundle, mlflow: Any, tmp_path: Path) -> None:
+    bundler.mlflow.save_model(grown, tmp_path / "saved", allow_unsafe_ops=True, input_example=False)
+    model = mlflow.models.Model.load(str(tmp_path / "saved"))
+    assert model.flavors["python_function"]["config"]["allow_unsafe_ops"] is False
+
+
 def test_servable_is_loaded_once(saved: Path, grown: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = scorer.load_scorer(str(saved / "data" / "small"), {})
     monkeypatch.setattr(scorer.BundleScorer, "_load", lambda self, choice: pytest.fail("loaded twice"))

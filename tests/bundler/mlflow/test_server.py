@@ -23,6 +23,7 @@ from bundler.validation.bundle import Bundle
 from serving.golden.data import Golden
 from tests import requirements
 from tests.bundler.cli.test_serve import free_port
+from tests.documents import blocks_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -149,3 +150,30 @@ def test_scoring_server_answers_with_the_golden_outputs(
         assert status == 400 and "TFB1006" in refused["message"] and "canary" in refused["message"]
         status, refused = post(f"{url}/invocations", {"inputs": {"x": [[1.0]]}})
         assert status == 400 and "does not match expected shape" in refused["message"]
+
+
+MODEL = """
+import torch
+
+class Digits(torch.nn.Linear):
+    def forward(self, x):
+        return super().forward(x)
+
+def make():
+    return Digits(64, 10), (torch.zeros(2, 64),)
+"""
+
+
+def test_python_of_the_documentation_works(mlflow: Any, tmp_path: Path) -> None:
+    """The page's blocks need a package that not everybody has, so that they are run here and not with those of other pages."""
+    python = [block.text for block in blocks_of("docs/how-to/mlflow.md") if block.language == "python"]
+    assert len(python) == 3
+    (tmp_path / "model.py").write_text(MODEL)
+    check = 'assert answer["output"].shape == (2, 10) and small["output"].shape == (1, 10)'
+    (tmp_path / "page.py").write_text("\n".join([*python, check]))
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": str(tmp_path / "mlruns"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "page.py"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=SECONDS
+    )
+    assert done.returncode == 0, done.stderr
+    assert "models:/m-" in done.stdout and "Bundle(" in done.stdout

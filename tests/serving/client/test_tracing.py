@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from serving import AsyncClient, Client, ConnectionFailedError, RequestError
+from serving.client.connection import ConnectionSettings, RetryPolicy
 from serving.client.steps import Pause, Request, run
 from serving.client.tracing import traced
 from serving.client.transport import ModelRef, Target
@@ -98,12 +99,12 @@ def test_refused_request_is_an_error(kind: str, code: str, server: ServerEndpoin
         assert "Servable not found" in span.status.description
 
 
-def test_lost_connection_is_an_error(spans: Spans) -> None:
-    with Client(f"http://127.0.0.1:{free_port()}") as client, pytest.raises(ConnectionFailedError):
+def test_each_try_to_connect_is_an_error_of_its_own(spans: Spans) -> None:
+    settings = ConnectionSettings(retry=RetryPolicy(attempts=2, first_pause=0.01))
+    with Client(f"http://127.0.0.1:{free_port()}", connection=settings) as client, pytest.raises(ConnectionFailedError):
         client.predict("affine", x=X)
-    (span,) = spans.all
-    assert span.attributes["error.type"] == "ConnectionFailedError"
-    assert "Cannot connect" in span.status.description
+    assert [span.attributes["error.type"] for span in spans.all] == ["ConnectionFailedError"] * 2
+    assert all("Cannot connect" in span.status.description for span in spans.all)
 
 
 def test_each_attempt_of_a_call_is_a_span_and_carries_its_own_id(spans: Spans) -> None:

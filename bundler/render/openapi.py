@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from bundler.bundle.layout import BundleLayout
@@ -12,6 +11,7 @@ from bundler.render.files import write_text
 from bundler.values.signature import Signature, TensorSpec
 from serving.protocol.openapi.document import ServedModel, document
 from serving.protocol.openapi.schemas import PREDICT, Interface, Tensor
+from serving.texts import json_text
 
 
 def render(context: RenderContext, folder: Path) -> list[Path]:
@@ -32,7 +32,7 @@ def render(context: RenderContext, folder: Path) -> list[Path]:
     ]
     newest = ", ".join(f"{model.name} {max(model.versions)}" for model in models)
     made = document(context.name, newest, models, url=f"http://localhost:{context.spec.serving.rest_port}")
-    return [write_text(BundleLayout(folder).openapi, json.dumps(made, indent=1, ensure_ascii=False) + "\n")]
+    return [write_text(BundleLayout(folder).openapi, json_text(made, indent=1) + "\n")]
 
 
 def _signatures(context: RenderContext, model: str, version: int) -> dict[str, Interface]:

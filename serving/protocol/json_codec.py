@@ -7,10 +7,11 @@ integer that an 8- or 16-bit tensor cannot hold is refused instead of wrapped.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,6 +43,22 @@ def data_type_string(number: int) -> str:
     if number not in known:
         return f"unknown dtype enum ({number})"
     return str(known[number].name).removeprefix("DT_").lower()
+
+
+_LONG_TEXT = re.compile(rb'"(?<=[:\[,{\s]")(?:[^"\\]|\\.){64}', re.DOTALL)
+"""Matches a string of 64 characters; a quote that ends one follows none of these characters, or the match is a false alarm."""
+
+
+class _Hints(NamedTuple):
+    """What the text of a body tells before its values are looked at.
+
+    Attributes:
+        booleans: it may have booleans, which NumPy would mix with numbers.
+        long_texts: it may have long strings, see `_has_text`.
+    """
+
+    booleans: bool
+    long_texts: bool
 
 
 @dataclass(frozen=True)
@@ -83,11 +100,11 @@ class PredictBody:
         return self._tensors(parse_object(self.body, servers_doubles=True), inputs)
 
     def _tensors(self, document: dict[str, Any], inputs: Mapping[str, int]) -> dict[str, Array]:
-        has_booleans = b"true" in self.body or b"false" in self.body
+        hints = _Hints(b"true" in self.body or b"false" in self.body, _LONG_TEXT.search(self.body) is not None)
         if "instances" not in document:
             if "inputs" not in document:
                 raise invalid_argument("Missing 'inputs' or 'instances' key")
-            return _columns(document["inputs"], inputs, has_booleans)
+            return _columns(document["inputs"], inputs, hints)
         if "inputs" in document:
             raise _format_error(document, _BOTH_KEYS)
         instances = document["instances"]
@@ -95,7 +112,7 @@ class PredictBody:
             raise _format_error(document, "Expecting 'instances' to be an list/array")
         if not instances:
             raise _format_error(document, "No values in 'instances' array")
-        return _rows(instances, inputs, has_booleans)
+        return _rows(instances, inputs, hints)
 
 
 def read_predict(body: bytes, max_nesting: int | None = None) -> PredictBody:
@@ -137,24 +154,24 @@ def _is_element_object(value: object) -> bool:
     return isinstance(value, dict) and not is_base64(value)
 
 
-def _columns(value: Any, inputs: Mapping[str, int], has_booleans: bool) -> dict[str, Array]:
+def _columns(value: Any, inputs: Mapping[str, int], hints: _Hints) -> dict[str, Array]:
     if not _is_element_object(value):
         if len(inputs) > 1:
             raise invalid_argument(f"inputs is a plain value/list, but expecting an object {_SEVERAL}")
         name, dtype = next(iter(inputs.items()))
-        return {name: _tensor(value, dtype, has_booleans)}
+        return {name: _tensor(value, dtype, hints)}
     arrays = {}
     for name, dtype in inputs.items():
         if name not in value:
             raise invalid_argument(f"Missing named input: {name} in 'inputs' object.")
-        arrays[name] = _tensor(value[name], dtype, has_booleans)
+        arrays[name] = _tensor(value[name], dtype, hints)
     return arrays
 
 
-def _rows(instances: list[Any], inputs: Mapping[str, int], has_booleans: bool) -> dict[str, Array]:
+def _rows(instances: list[Any], inputs: Mapping[str, int], hints: _Hints) -> dict[str, Array]:
     if not isinstance(instances[0], dict) and len(inputs) > 1:
         raise invalid_argument(f"instances is a plain list, but expecting list of objects {_SEVERAL}")
-    arrays = _rows_at_once(instances, inputs, has_booleans)
+    arrays = _rows_at_once(instances, inputs, hints)
     if arrays is not None:
         return arrays
     rows = _RowReader(inputs)
@@ -164,7 +181,7 @@ def _rows(instances: list[Any], inputs: Mapping[str, int], has_booleans: bool) -
 
 
 def _rows_at_once(
-    instances: list[Any], inputs: Mapping[str, int], has_booleans: bool
+    instances: list[Any], inputs: Mapping[str, int], hints: _Hints
 ) -> dict[str, Array] | None:
     """Return the arrays of regular numeric rows; None if the rows must be read one by one."""
     if _is_element_object(instances[0]):
@@ -174,7 +191,7 @@ def _rows_at_once(
         columns = {name: [item[name] for item in instances] for name in inputs}
     else:
         columns = {next(iter(inputs)): instances}
-    arrays = {name: _dense(values, inputs[name], has_booleans) for name, values in columns.items()}
+    arrays = {name: _dense(values, inputs[name], hints) for name, values in columns.items()}
     complete = {name: array for name, array in arrays.items() if array is not None}
     return complete if len(complete) == len(arrays) else None
 
@@ -243,8 +260,8 @@ def _shape_text(shape: tuple[int, ...]) -> str:
     return "[" + ",".join(map(str, shape)) + "]"
 
 
-def _tensor(value: Any, dtype: int, has_booleans: bool) -> Array:
-    array = _dense(value, dtype, has_booleans)
+def _tensor(value: Any, dtype: int, hints: _Hints) -> Array:
+    array = _dense(value, dtype, hints)
     if array is not None:
         return array
     shape = _shape(value)
@@ -266,10 +283,12 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def _dense(value: Any, dtype: int, has_booleans: bool) -> Array | None:
+def _dense(value: Any, dtype: int, hints: _Hints) -> Array | None:
     """Return a regular nested list of numbers or booleans as an array; None if it must be read value by value."""
     name = _readable(dtype)
     if name is None or name == "string":
+        return None
+    if hints.long_texts and _has_text(value):
         return None
     try:
         array = np.asarray(value)
@@ -277,7 +296,7 @@ def _dense(value: Any, dtype: int, has_booleans: bool) -> Array | None:
         return None
     if name == "bool":
         return array if array.dtype == np.bool_ else None
-    if array.dtype.kind not in "iuf" or has_booleans:
+    if array.dtype.kind not in "iuf" or hints.booleans:
         return None
     if name in _FLOATS:
         return narrowed(array, name)
@@ -300,6 +319,16 @@ def narrowed(array: Array, name: str) -> Array:
         floats = array.astype(np.float64).astype(name)
     tiny = (floats != 0) & (np.abs(floats) < np.finfo(floats.dtype).tiny)
     return np.where(tiny, np.copysign(floats.dtype.type(0), floats), floats) if tiny.any() else floats
+
+
+def _has_text(value: Any) -> bool:
+    """Return whether a nested list has a string. NumPy would give each element of an array the size of the longest one."""
+    while isinstance(value, list):
+        kinds = set(map(type, value))
+        if list not in kinds or str in kinds:
+            return str in kinds
+        value = list(chain.from_iterable(part for part in value if isinstance(part, list)))
+    return isinstance(value, str)
 
 
 def _readable(dtype: int) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from serving.errors import ConfigError
@@ -44,6 +45,7 @@ class Provider:
         require("otel", "Tracing")
         from opentelemetry import trace
 
+        _check_propagators()
         self._exporter: Any = None
         self._own: Any = None
         provider = trace.get_tracer_provider()
@@ -94,3 +96,11 @@ class Provider:
         ending.join(_AWAY_SECONDS if self._exporter is not None and self._exporter.is_failing else _STOP_SECONDS)
         if ending.is_alive() and self._exporter is not None:
             self._exporter.abandon()
+
+
+def _check_propagators() -> None:
+    """Raise if a propagator that OTEL_PROPAGATORS names is not installed, which would otherwise fail the first request."""
+    try:
+        import_module("opentelemetry.propagate")
+    except ValueError as exc:
+        raise wrong("OTEL_PROPAGATORS", os.environ.get("OTEL_PROPAGATORS", ""), "propagators that are installed") from exc

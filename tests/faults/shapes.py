@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shlex
 from html.parser import HTMLParser
@@ -30,6 +31,8 @@ def shape(path: Path, text: str) -> Any:
         return len(text.splitlines()) if path.suffix == ".dockerignore" else _docker(text)
     if path.suffix == ".yaml" and "templates" not in path.parts:
         return [skeleton(document) for document in yaml.load_all(text, _LOADER)]
+    if path.suffix == ".json":
+        return skeleton(json.loads(text))
     if path.suffix == ".config":
         return [re.split(r"[:{]", line)[0] for line in text.splitlines()]
     return {".md": markdown_shape, ".html": html_shape, ".py": _python}.get(path.suffix, str)(text)

@@ -40,7 +40,7 @@ BASE: dict[str, dict[str, Any]] = {
         "host": "host.example.com", "gateway": "space/gate", "ingress_class": "class", "tls_secret": "secret",
         "volume_image": "registry.example.com/volume:7", "pull_secret": "registry",
         "components": ["gateway", "ingress", "canary", "autoscaling", "disruption-budget", "metrics", "service-monitor",
-                       "network-policy", "topology-spread", "gpu", "tls", "models-volume"],
+                       "alerts", "dashboard", "network-policy", "topology-spread", "gpu", "tls", "models-volume"],
     },
     "docker": {"image": "registry.example.com/serving", "tag": "1.2", "digest": "sha256:" + "0" * 64},
 }  # fmt: skip

@@ -48,7 +48,7 @@ def _set_error(trace: Trace, context: Any, exc: BaseException) -> None:
     code = "UNKNOWN" if status is None else status.name
     trace.span.set_attribute(names.RPC_STATUS, code)
     if is_server_fault(code):
-        details = context.details() or str(exc)
+        details = context.details() or str(exc)  # bytes, as grpc keeps them
         trace.fail(code, details.decode("utf-8", "replace") if isinstance(details, bytes) else details)
     else:
         trace.span.set_attribute(names.ERROR_TYPE, code)

@@ -145,9 +145,9 @@ def mark(part: str) -> None:
 
 
 def describe(name: str, value: str | int) -> None:
-    """Set an attribute of the current request's span, if it is traced."""
+    """Set an attribute of the current request's span, if it is traced and has not ended, as one that took too long has."""
     trace = _current.get()
-    if trace is not None:
+    if trace is not None and trace.span.is_recording():
         trace.span.set_attribute(name, names.safe_text(value) if isinstance(value, str) else value)
 
 

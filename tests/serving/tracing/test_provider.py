@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +86,16 @@ def test_sizes_that_contradict_each_other_are_an_error(monkeypatch: pytest.Monke
     with pytest.raises(ConfigError, match="OTEL_BSP_") as caught:
         Provider()
     assert caught.value.code == "TFB6401"
+
+
+def test_propagator_that_is_not_installed_is_an_error_at_the_start_and_not_of_a_request() -> None:
+    code = "from serving.tracing.provider import Provider; Provider()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, cwd=Path(__file__).parents[3],
+        env={**os.environ, "OTEL_PROPAGATORS": "tracecontext,nope"},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "OTEL_PROPAGATORS is 'tracecontext,nope'; it has to be propagators that are installed." in done.stderr
 
 
 def test_missing_extra_is_one_sentence_with_the_command() -> None:

@@ -64,7 +64,9 @@ def test_compose_schema(bundle: Path, record_property: Record) -> None:
 
 def test_custom_resources_of_all_releases(renderings: Renderings, record_property: Record) -> None:
     objects = [item for items in renderings.values() for item in items if custom.releases(item["apiVersion"])]
-    assert {item["kind"] for item in objects} == {"HTTPRoute", "ServiceMonitor", "InferenceService", "ServingRuntime"}
+    assert {item["kind"] for item in objects} == {
+        "HTTPRoute", "PrometheusRule", "ServiceMonitor", "InferenceService", "ServingRuntime",
+    }  # fmt: skip
     assert_valid(objects)
     for name, span in custom.spans().items():
         record_property(PROPERTY, f"{name} {span}")

@@ -95,6 +95,8 @@ kubernetes_settings = st.fixed_dictionaries(
         "pod": pods, "claim": claims, "autoscaling": scaling, "prometheus_namespace": labels, "copy_image": st.just("rclone:1e3"),
         "pull_secret": st.one_of(st.none(), labels), "pull_image": st.just("oras:1e3"),
         "service_monitor": some({"labels": st.dictionaries(labels, word, max_size=1), "interval": st.just("1m")}),
+        "alerts": some({"labels": st.dictionaries(labels, word, max_size=1), "error_percent": st.sampled_from((0.01, 1, 99.5))}),
+        "dashboard": some({"labels": st.dictionaries(labels, word, max_size=1)}),
     },
     optional={
         "storage_uri": st.sampled_from(("s3://no/models", "gs://b1e3/x", *EXAMPLES.values())),

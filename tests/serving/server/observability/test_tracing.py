@@ -273,6 +273,19 @@ def test_short_waits_are_left_out_and_what_they_divided_is_one_part() -> None:
     ]  # fmt: skip
 
 
+def test_work_that_goes_on_after_the_end_of_its_request_is_not_recorded(caplog: pytest.LogCaptureFixture) -> None:
+    """A thread works on although its client has got a 504."""
+    spans = Spans()
+    trace = ServerSpans(spans.tracer).begin("request", {}, {})
+    assert trace is not None
+    trace.end()
+    with attached(trace):
+        mark("run")
+        describe("tfserving.model.name", "m")
+    assert [span.name for span in spans.all] == ["request"] and not spans.all[0].attributes
+    assert not caplog.records
+
+
 def test_nothing_is_traced_outside_of_a_request() -> None:
     mark("run")
     describe("tfserving.model.name", "m")

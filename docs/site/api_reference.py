@@ -13,8 +13,8 @@ _INHERITED = "\n    options: {inherited_members: true}"
 _INTRODUCTIONS = {
     "bundler": "`bundler` builds, converts and opens bundles. The keywords of `build` are the [options](../options.md) of a "
     "model. Importing it imports neither torch nor TensorFlow.",
-    "bundler.mlflow": "Bundles in MLflow; [Log a bundle to MLflow](../how-to/mlflow.md) shows it in use. It needs `tfbundle[mlflow]`, and "
-    "predictions `tfbundle[serve]`.",
+    "bundler.mlflow": "Bundles in MLflow; [Log a bundle to MLflow](../how-to/mlflow.md) shows it in use. It needs "
+    "`tfbundle[mlflow]`, and predictions `tfbundle[serve]`.",
     "bundler.ops": "What a handler of your own needs; [A custom operator](../custom-ops.md) shows it in use.",
     "serving": "`serving` talks to TensorFlow Serving and contains the embedded server. The client needs only grpcio, protobuf "
     "and NumPy.",

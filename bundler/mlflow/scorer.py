@@ -162,12 +162,13 @@ def _not_loaded(exc: StatusError, folder: Path) -> TfbundleError:
 @contextmanager
 def _as_mlflow_errors() -> Iterator[None]:
     """Turn what a call can cause into MLflow's exception, whose message is the only one that a scoring server passes on."""
-    from mlflow.exceptions import INTERNAL_ERROR, INVALID_PARAMETER_VALUE, MlflowException
+    from mlflow.exceptions import MlflowException
 
     try:
         yield
     except StatusError as exc:
-        raise MlflowException(f"{exc.code.name}: {exc.message}", INVALID_PARAMETER_VALUE) from exc
+        raise MlflowException.invalid_parameter_value(f"{exc.code.name}: {exc.message}") from exc
     except ExplainedError as exc:
         is_ours = isinstance(exc, VerifyError) and exc.code != "TFB1006"
-        raise MlflowException(f"{exc.code}: {exc}", INTERNAL_ERROR if is_ours else INVALID_PARAMETER_VALUE) from exc
+        make = MlflowException if is_ours else MlflowException.invalid_parameter_value  # the first one is an INTERNAL_ERROR
+        raise make(f"{exc.code}: {exc}") from exc

@@ -170,5 +170,5 @@ def _as_mlflow_errors() -> Iterator[None]:
         raise MlflowException.invalid_parameter_value(f"{exc.code.name}: {exc.message}") from exc
     except ExplainedError as exc:
         is_ours = isinstance(exc, VerifyError) and exc.code != "TFB1006"
-        made = MlflowException if is_ours else MlflowException.invalid_parameter_value
-        raise made(f"{exc.code}: {exc}") from exc
+        make = MlflowException if is_ours else MlflowException.invalid_parameter_value  # the first one is an INTERNAL_ERROR
+        raise make(f"{exc.code}: {exc}") from exc

@@ -32,9 +32,10 @@ def small(small_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(small_bundle, tmp_path / "small"))
 
 
-@pytest.fixture
-def grown(small: Path) -> Bundle:
-    """Return a bundle with two versions of `mlp`: 1, labelled `stable`, and 2, which has a model.tflite."""
+@pytest.fixture(scope="session")
+def shared(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return a bundle, not to be changed, with versions of `mlp`: 1, labelled `stable`, and 2, which has a model.tflite."""
+    small = Path(shutil.copytree(small_bundle, tmp_path_factory.mktemp("shared") / "small"))
     layout = BundleLayout(small)
     manifest = Manifest.read(layout.manifest)
     for folder in ("models", "tflite"):
@@ -50,6 +51,12 @@ def grown(small: Path) -> Bundle:
     files = {**manifest.files, **hash_files(small, new)}
     write_manifest(small, replace(more, spec={**manifest.spec, "serving": serving}, files=files))
     return Bundle.open(small)
+
+
+@pytest.fixture
+def grown(shared: Bundle, tmp_path: Path) -> Bundle:
+    """Return a copy of the bundle `shared`, which may be changed."""
+    return Bundle.open(shutil.copytree(shared.path, tmp_path / "small"))
 
 
 @pytest.fixture

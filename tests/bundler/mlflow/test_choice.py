@@ -14,29 +14,29 @@ from bundler.validation.bundle import Bundle
 from tests.bundler.mlflow.conftest import write_manifest
 
 
-def test_without_settings_the_saved_model_of_the_latest_version_answers(grown: Bundle) -> None:
-    assert Choice.of(grown, {}) == Choice("mlp", 2, "serving_default", "saved_model")
+def test_without_settings_the_saved_model_of_the_latest_version_answers(shared: Bundle) -> None:
+    assert Choice.of(shared, {}) == Choice("mlp", 2, "serving_default", "saved_model")
 
 
 @pytest.mark.parametrize(("version", "number"), [(1, 1), ("1", 1), ("stable", 1), ("2", 2), ("", 2), (None, 2)])
-def test_version_is_a_number_or_a_label(grown: Bundle, version: object, number: int) -> None:
-    assert Choice.of(grown, {"version": version}).version == number
+def test_version_is_a_number_or_a_label(shared: Bundle, version: object, number: int) -> None:
+    assert Choice.of(shared, {"version": version}).version == number
 
 
-def test_forms_are_those_that_the_version_has(grown: Bundle) -> None:
-    assert forms(grown, "mlp", 1) == ("saved_model", "float32")
-    assert forms(grown, "mlp", 2) == ("saved_model", "fast_path", "float32")
-    sizes = {form: size_bytes(grown, Choice("mlp", 2, form=form)) for form in forms(grown, "mlp", 2)}
-    assert sizes["saved_model"] == grown.size_bytes("mlp", 2)
-    assert sizes["fast_path"] == grown.layout.fast_path_file("mlp", 2).stat().st_size > 0
-    assert sizes["float32"] == grown.layout.tflite_file("mlp", 2, "float32").stat().st_size > 0
+def test_forms_are_those_that_the_version_has(shared: Bundle) -> None:
+    assert forms(shared, "mlp", 1) == ("saved_model", "float32")
+    assert forms(shared, "mlp", 2) == ("saved_model", "fast_path", "float32")
+    sizes = {form: size_bytes(shared, Choice("mlp", 2, form=form)) for form in forms(shared, "mlp", 2)}
+    assert sizes["saved_model"] == shared.size_bytes("mlp", 2)
+    assert sizes["fast_path"] == shared.layout.fast_path_file("mlp", 2).stat().st_size > 0
+    assert sizes["float32"] == shared.layout.tflite_file("mlp", 2, "float32").stat().st_size > 0
 
 
-def test_empty_settings_leave_a_choice_as_it_is(grown: Bundle) -> None:
-    choice = Choice.of(grown, {"version": "stable", "form": "float32"})
-    assert choice.changed(grown, {"version": "", "form": None}) is choice
-    assert choice.changed(grown, {"form": "saved_model"}) == Choice("mlp", 1)
-    assert Choice.of(grown, choice.to_json()) == choice
+def test_empty_settings_leave_a_choice_as_it_is(shared: Bundle) -> None:
+    choice = Choice.of(shared, {"version": "stable", "form": "float32"})
+    assert choice.changed(shared, {"version": "", "form": None}) is choice
+    assert choice.changed(shared, {"form": "saved_model"}) == Choice("mlp", 1)
+    assert Choice.of(shared, choice.to_json()) == choice
 
 
 @pytest.mark.parametrize(
@@ -47,18 +47,18 @@ def test_empty_settings_leave_a_choice_as_it_is(grown: Bundle) -> None:
         ({"signature_name": "embed"}, "no signature named 'embed'"),
     ],
 )
-def test_what_the_bundle_lacks_is_named_with_what_it_has(grown: Bundle, settings: dict[str, str], message: str) -> None:
+def test_what_the_bundle_lacks_is_named_with_what_it_has(shared: Bundle, settings: dict[str, str], message: str) -> None:
     with pytest.raises(UsageError, match=message) as raised:
-        Choice.of(grown, settings)
+        Choice.of(shared, settings)
     assert raised.value.code == "TFB1006"
     assert "choose one of: " in (raised.value.fix or "")
 
 
-def test_absent_version_and_model_are_named(grown: Bundle) -> None:
+def test_absent_version_and_model_are_named(shared: Bundle) -> None:
     with pytest.raises(VerifyError, match="no version 7"):
-        Choice.of(grown, {"version": 7})
+        Choice.of(shared, {"version": 7})
     with pytest.raises(VerifyError, match="no model 'ocr'"):
-        Choice.of(grown, {"model": "ocr"})
+        Choice.of(shared, {"model": "ocr"})
 
 
 def test_bundle_of_several_models_needs_a_choice(small: Path) -> None:
@@ -71,9 +71,9 @@ def test_bundle_of_several_models_needs_a_choice(small: Path) -> None:
     assert Choice.of(bundle, {"model": "other"}).model == "other"
 
 
-def test_variant_has_the_sizes_of_its_file_and_the_dtypes_of_the_model(grown: Bundle) -> None:
-    assert str(Choice("mlp", 2).tensors(grown).inputs[0]) == "x=float32[batch,4]"
-    assert str(Choice("mlp", 2, form="float32").tensors(grown).inputs[0]) == "x=float32[1,4]"
+def test_variant_has_the_sizes_of_its_file_and_the_dtypes_of_the_model(shared: Bundle) -> None:
+    assert str(Choice("mlp", 2).tensors(shared).inputs[0]) == "x=float32[batch,4]"
+    assert str(Choice("mlp", 2, form="float32").tensors(shared).inputs[0]) == "x=float32[1,4]"
 
 
 def test_variant_answers_by_serving_default_alone(small: Path) -> None:

@@ -10,20 +10,20 @@ from bundler.validation.bundle import Bundle
 from serving.extras import PACKAGES
 
 
-def test_runtimes_have_the_releases_of_the_build(grown: Bundle) -> None:
-    packages = grown.record("mlp", 1)["build"]["packages"]
-    tfbundle, *runtimes = pip_requirements(grown, Choice("mlp", 1))
+def test_runtimes_have_the_releases_of_the_build(shared: Bundle) -> None:
+    packages = shared.record("mlp", 1)["build"]["packages"]
+    tfbundle, *runtimes = pip_requirements(shared, Choice("mlp", 1))
     assert [tfbundle] == get_default_pip_requirements()
     assert runtimes == [f"tensorflow=={packages['tensorflow']}", f"ai-edge-litert=={packages['ai-edge-litert']}"]
 
 
-def test_nothing_of_the_build_is_required(grown: Bundle) -> None:
-    text = " ".join(pip_requirements(grown, Choice("mlp", 1)))
+def test_nothing_of_the_build_is_required(shared: Bundle) -> None:
+    text = " ".join(pip_requirements(shared, Choice("mlp", 1)))
     assert text.startswith("tfbundle[mlflow,serve]==")
     assert not any(package in text for package in (*PACKAGES["build"], "onnx"))
 
 
-def test_version_of_an_older_release_pins_no_runtime(grown: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = {key: value for key, value in grown.record("mlp", 1).items() if key != "build"}
+def test_version_of_an_older_release_pins_no_runtime(shared: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {key: value for key, value in shared.record("mlp", 1).items() if key != "build"}
     monkeypatch.setattr(Bundle, "record", lambda self, model, version: record)
-    assert pip_requirements(grown, Choice("mlp", 1)) == get_default_pip_requirements()
+    assert pip_requirements(shared, Choice("mlp", 1)) == get_default_pip_requirements()

@@ -103,27 +103,26 @@ def test_model_of_another_flavour_is_named(tmp_path: Path, mlflow: Any) -> None:
 @pytest.mark.parametrize(
     "change", [{"data": "../mlp"}, {"data": "/etc"}, {"data": ""}, {"data": 4}, {"data": None}, {"bundle_sha256": None}]
 )
-def test_damaged_entry_leads_nowhere(folder: Path, grown: Bundle, change: dict[str, Any]) -> None:
-    write_entry(folder, {**entry_of(grown), **change})
+def test_damaged_entry_leads_nowhere(shared: Bundle, change: dict[str, Any]) -> None:
     with pytest.raises(VerifyError, match="The entry 'tfbundle' in the MLmodel of it is damaged") as raised:
-        StoredBundle.read(folder, "it")
+        StoredBundle.of({FLAVOR: {**entry_of(shared), **change}}, Path("folder"), "it")
     assert raised.value.code == "TFB9401"
 
 
-def test_model_of_a_later_tfbundle_says_which(folder: Path, grown: Bundle) -> None:
-    write_entry(folder, {**entry_of(grown), "format": 2, "tfbundle_version": "7.1.0"})
+def test_model_of_a_later_tfbundle_says_which(shared: Bundle) -> None:
+    entry = {**entry_of(shared), "format": 2, "tfbundle_version": "7.1.0"}
     with pytest.raises(VerifyError, match=r"logged by tfbundle 7\.1\.0, in the form 2") as raised:
-        StoredBundle.read(folder, "it")
+        StoredBundle.of({FLAVOR: entry}, Path("folder"), "it")
     assert raised.value.code == "TFB9403"
     assert raised.value.fix == "pip install 'tfbundle[mlflow,serve]==7.1.0'"
 
 
-def test_model_of_another_release_with_the_same_form_is_read(folder: Path, grown: Bundle) -> None:
-    write_entry(folder, {**entry_of(grown), "tfbundle_version": "7.1.0"})
-    assert StoredBundle.read(folder, "it").verified().versions("mlp") == [1, 2]
+def test_model_of_another_release_with_the_same_form_is_read(shared: Bundle) -> None:
+    entry = {**entry_of(shared), "tfbundle_version": "7.1.0", "data": shared.name}
+    assert StoredBundle.of({FLAVOR: entry}, shared.path.parent, "it").verified().versions("mlp") == [1, 2]
 
 
-@pytest.mark.parametrize("name", ["models/mlp/1/saved_model.pb", "tflite/mlp/2/mlp-float32.tflite", "golden/mlp/1.npz"])
+@pytest.mark.parametrize("name", ["models/mlp/1/saved_model.pb", "tflite/mlp/2/mlp-float32.tflite"])
 def test_changed_byte_is_found(folder: Path, grown: Bundle, name: str) -> None:
     file = folder / "data" / grown.name / name
     content = bytearray(file.read_bytes())

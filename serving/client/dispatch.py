@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from serving.client.connection import ConnectionSettings, RetryPolicy
@@ -44,24 +46,24 @@ class Dispatch:
             policy: when to send again; None for what the settings say.
         """
         policy = policy or self._policy
-        answer: Any = None
-        error: ServingError | None = None
+        proceed: Callable[[], Request | Pause] = partial(steps.send, None)
         try:
             while True:
-                step = steps.send(answer) if error is None else steps.throw(error)
-                answer = error = None
+                try:
+                    step = proceed()
+                except StopIteration as stop:
+                    result: T = stop.value
+                    return result
+                proceed = partial(steps.send, None)
                 if isinstance(step, Pause):
                     yield step
                     continue
                 try:
-                    answer = yield from self._exchange(step, policy)
+                    proceed = partial(steps.send, (yield from self._exchange(step, policy)))
                 except ServingError as exc:
-                    error = exc
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
+                    proceed = partial(steps.throw, exc)
         finally:
-            error = None  # its traceback refers to this frame
+            del proceed  # the traceback of its error refers to this frame
             steps.close()
 
     def headers(self, request: Request, token: str | None) -> Headers:

@@ -12,9 +12,10 @@ from serving.client.connection_flags import FLAGS, add_flags, settings_from_flag
 from tests.bundler.cli.commands import run
 
 EVERY = (
-    "--ca a.pem --client-cert c.pem --client-key k.pem --server-name n --header x-a:1 --header x-b:2 --token-file t "
-    "--send-token-unencrypted --attempts 5 --retry-lost --keepalive 300 --connections 4 --compression gzip"
-).split()
+    "--ca", "a.pem", "--client-cert", "c.pem", "--client-key", "k.pem", "--server-name", "n", "--header", "x-a:1", "--header",
+    "x-b:2", "--token-file", "t", "--send-token-unencrypted", "--attempts", "5", "--retry-lost", "--keepalive", "300",
+    "--connections", "4", "--compression", "gzip",
+)  # fmt: skip
 SETTINGS = ConnectionSettings(
     Tls("a.pem", "c.pem", "k.pem", "n"),
     Credentials({"x-a": "1", "x-b": "2"}, None, "t", allow_plaintext=True),

@@ -1,9 +1,9 @@
 """What do 64 callers in one program get from an AsyncClient, compared with 64 threads, and what memory does that take?
 
 Measured: requests with 4 floats to the embedded server in another process, over gRPC and over REST, in a closed loop. Each turn
-is a process of its own; both kinds of client take turns. The memory is what the 64 callers add to the process: its largest resident
-size minus that after the calls of one caller. On a busy machine, 64 threads get more of the processor than one event loop:
-compare the processor time per request, too.
+is a process of its own; both kinds of client take turns. The memory is what the 64 callers add to the process: its largest
+resident size minus that after the calls of one caller. On a busy machine, 64 threads get more of the processor than one event
+loop: compare the processor time per request, too.
 Peer: `serving.Client` in 64 threads, each thread with a client of its own.
 Limits: at least 0.9 times the threads' requests per second (median of the rounds), in less than a quarter of their memory.
 """

@@ -252,7 +252,7 @@ def lost(target: Target, why: str, where: str) -> ConnectionFailedError:
         error = ConnectionFailedError(
             f"The connection to {target.address} was lost before the answer: {why}",
             where=where,
-            fix="send the request again if the model may run twice, or let the client do it: RetryPolicy(lost=True), --retry-lost",
+            fix="send it again if the model may run twice, or let the client do it: RetryPolicy(lost=True), --retry-lost",
             code="TFB7020",
         )
     error.is_lost = True

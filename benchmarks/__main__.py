@@ -19,7 +19,7 @@ from benchmarks.support.common import ROOT
 
 QUESTIONS = (
     "cli_start", "build_time", "forms", "fusions", "input_guards", "converters", "constants", "precision", "tflite",
-    "serving_fast_path", "serving", "runtimes", "threads", "ragged", "async_client", "tensors", "scaling", "size",
+    "serving_fast_path", "serving", "runtimes", "threads", "ragged", "async_client", "many_clients", "tensors", "scaling", "size",
     "delivery", "many",
 )  # fmt: skip
 """The modules that measure, in the order in which they run."""

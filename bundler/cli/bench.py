@@ -16,6 +16,7 @@ from serving.texts import plural
 if TYPE_CHECKING:
     from serving.advise.trials import Goal
     from serving.bench.load import LoadFigures
+    from serving.client.connection import ConnectionSettings
     from serving.client.prepared_request import PreparedRequest
 
     Requests: TypeAlias = PreparedRequest | list[PreparedRequest]
@@ -135,13 +136,14 @@ def bench(options: BenchOptions) -> None:
     """
     _check(options)
     clients = options.clients
+    connection = options.connection(attempts=1)  # a repeated request would hide how often the server refuses one
     requests = _golden_requests(options) if options.bundle and not options.replay else []
     if options.replay:
         requests.append(_logged_requests(options.replay))
     if options.advise:
         _advise(options, options.advise, requests)
         return
-    results = _measure(options, requests, clients)
+    results = _measure(options, requests, clients, connection)
     _show(results, options)
     _fail_if_any_failed(results)
 
@@ -220,11 +222,12 @@ def _logged_requests(file: Path) -> list[PreparedRequest]:
     return list(logged.requests)
 
 
-def _measure(options: BenchOptions, requests: list[Requests], clients: tuple[int, ...]) -> list[LoadFigures]:
+def _measure(
+    options: BenchOptions, requests: list[Requests], clients: tuple[int, ...], connection: ConnectionSettings
+) -> list[LoadFigures]:
     from serving.bench.load import Load, measure
 
     loads = [Load(number, options.seconds) for number in clients]
-    connection = options.connection(attempts=1)  # a repeated request would hide how often the server refuses one
     results = []
     for request in requests:
         if not isinstance(request, list) and not request.outputs:

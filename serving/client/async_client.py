@@ -22,7 +22,7 @@ from serving.client.model_info import ModelInfo, VersionStatus
 from serving.client.steps import Request, Steps, T, run_async
 from serving.client.tracing import traced
 from serving.client.transport import ModelRef, Verb, closed
-from serving.client.wires import AsyncTransport, check_async
+from serving.client.wires import AsyncTransport, import_async
 from serving.errors import ServingError, TargetError
 from serving.protocol.tensors import Array
 
@@ -42,7 +42,7 @@ class AsyncClient(BaseClient):
     """
 
     def _connect(self) -> None:
-        check_async(self.target)
+        import_async(self.target)
         self._transport: AsyncTransport | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False

@@ -9,10 +9,12 @@ import argparse
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from serving.client.connection import Channels, ConnectionSettings, Credentials, RetryPolicy, Tls
 from serving.errors import TargetError
+
+if TYPE_CHECKING:
+    from serving.client.connection import ConnectionSettings
 
 TOKEN_VARIABLE = "TFBUNDLE_TOKEN"
 """The environment variable that holds a token; no flag does, as every user of a machine sees the flags of its processes."""
@@ -66,6 +68,8 @@ def settings_from_flags(values: Any, *, attempts: int | None = None) -> Connecti
     Raises:
         TargetError: a value is wrong, or they contradict each other.
     """
+    from serving.client.connection import Channels, ConnectionSettings, Credentials, RetryPolicy, Tls
+
     chosen = values.attempts if values.attempts is not None else attempts
     token = os.environ.get(TOKEN_VARIABLE) or None
     return ConnectionSettings(

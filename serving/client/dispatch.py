@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import random
 import time
+from functools import partial
 from typing import Any
 
 from serving.client.connection import ConnectionSettings, RetryPolicy
-from serving.client.steps import Headers, Pause, Request, Steps, T
+from serving.client.steps import Headers, Pause, Request, Steps, T, with_exchange
 from serving.client.tokens import token_source
 from serving.client.transport import Target
 from serving.errors import ConnectionFailedError, DeadlineError, RequestError, ServingError
@@ -43,26 +44,7 @@ class Dispatch:
             steps: the steps of one call.
             policy: when to send again; None for what the settings say.
         """
-        policy = policy or self._policy
-        answer: Any = None
-        error: ServingError | None = None
-        try:
-            while True:
-                step = steps.send(answer) if error is None else steps.throw(error)
-                answer = error = None
-                if isinstance(step, Pause):
-                    yield step
-                    continue
-                try:
-                    answer = yield from self._exchange(step, policy)
-                except ServingError as exc:
-                    error = exc
-        except StopIteration as stop:
-            result: T = stop.value
-            return result
-        finally:
-            error = None  # its traceback refers to this frame
-            steps.close()
+        return with_exchange(steps, partial(self._exchange, policy=policy or self._policy))
 
     def headers(self, request: Request, token: str | None) -> Headers:
         """Return the headers of a request: those of its model version, of the settings, and the token."""

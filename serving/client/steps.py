@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from serving.client.transport import ModelRef
@@ -52,6 +53,35 @@ class Pause(NamedTuple):
 
 Steps: TypeAlias = Generator[Request | Pause, Any, T]
 """Steps to a result. The answer to a Request is the content that the server answers: a serialized message, or JSON."""
+
+
+def with_exchange(steps: Steps[T], exchange: Callable[[Request], Steps[Any]]) -> Steps[T]:
+    """Return steps that take the given ones, with an exchange of its own for each request.
+
+    Args:
+        steps: the steps.
+        exchange: steps that send a request, once or more often, to the answer. A ServingError that they raise is raised in
+            the given steps.
+    """
+    proceed: Callable[[], Request | Pause] = partial(steps.send, None)
+    try:
+        while True:
+            try:
+                step = proceed()
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            proceed = partial(steps.send, None)
+            if isinstance(step, Pause):
+                yield step
+                continue
+            try:
+                proceed = partial(steps.send, (yield from exchange(step)))
+            except ServingError as exc:
+                proceed = partial(steps.throw, exc)
+    finally:
+        del proceed  # the traceback of its error refers to this frame
+        steps.close()
 
 
 def run(steps: Steps[T], send: Callable[[Request], Any]) -> T:

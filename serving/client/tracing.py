@@ -9,12 +9,13 @@ are not traced.
 from __future__ import annotations
 
 import sys
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
-from serving.client.steps import Request, Steps, T
+from serving.client.steps import Request, Steps, T, with_exchange
 from serving.client.transport import Target
-from serving.errors import RequestError, ServingError
+from serving.errors import RequestError
 from serving.tracing import names
 from serving.tracing.provider import SCOPE
 
@@ -32,30 +33,9 @@ def traced(steps: Steps[T], target: Target) -> Steps[T]:
     if api is None:
         return steps
     provider = api.get_tracer_provider()
-    return steps if isinstance(provider, api.ProxyTracerProvider) else _traced(steps, target, provider.get_tracer(SCOPE))
-
-
-def _traced(steps: Steps[T], target: Target, tracer: Any) -> Steps[T]:
-    """Take the steps with a span around each request."""
-    answer: Any = None
-    error: ServingError | None = None
-    try:
-        while True:
-            step = steps.send(answer) if error is None else steps.throw(error)
-            answer = error = None
-            if not isinstance(step, Request) or _is_polled(step):
-                answer = yield step
-                continue
-            try:
-                answer = yield from _request(step, target, tracer)
-            except ServingError as exc:
-                error = exc
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    finally:
-        error = None  # its traceback refers to this frame
-        steps.close()
+    if isinstance(provider, api.ProxyTracerProvider):
+        return steps
+    return with_exchange(steps, partial(_exchange, target=target, tracer=provider.get_tracer(SCOPE)))
 
 
 def _is_polled(request: Request) -> bool:
@@ -63,7 +43,10 @@ def _is_polled(request: Request) -> bool:
     return request.path == _POLLED or (request.method == "GET" and not request.path.endswith("/metadata"))
 
 
-def _request(request: Request, target: Target, tracer: Any) -> Steps[Any]:
+def _exchange(request: Request, target: Target, tracer: Any) -> Steps[Any]:
+    """Send a request within a span, unless it polls."""
+    if _is_polled(request):
+        return (yield request)
     from opentelemetry.propagate import inject
     from opentelemetry.trace import SpanKind, set_span_in_context
 

@@ -240,21 +240,23 @@ def closed(where: str) -> ConnectionFailedError:
 
 def lost(target: Target, why: str, where: str) -> ConnectionFailedError:
     """Return the error of a connection that broke, or whose server stopped, while a request was under way."""
-    error = ConnectionFailedError(
-        f"The connection to {target.address} was lost before the answer: {why}",
-        where=where,
-        fix="send the request again if the model may run twice, or let the client do so: RetryPolicy(lost=True), --retry-lost",
-        code="TFB7020",
-    )
     if "oo many pings" in why or "too_many_pings" in why:
-        error.what = f"{target.address} closed the connection because the client's keepalive pings came too often."
-        error.fix = "give a longer keepalive (300 s or more), or let the server permit it: " + _PERMIT_PINGS
-        error.code = "TFB7021"
+        error = ConnectionFailedError(
+            f"{target.address} closed the connection because the client's keepalive pings came too often.",
+            where=where,
+            fix="give a longer keepalive (300 s or more), or let the server permit it: "
+            "--grpc_channel_arguments=grpc.http2.min_ping_interval_without_data_ms=MILLISECONDS",
+            code="TFB7021",
+        )
+    else:
+        error = ConnectionFailedError(
+            f"The connection to {target.address} was lost before the answer: {why}",
+            where=where,
+            fix="send it again if the model may run twice, or let the client do it: RetryPolicy(lost=True), --retry-lost",
+            code="TFB7020",
+        )
     error.is_lost = True
     return error
-
-
-_PERMIT_PINGS = "--grpc_channel_arguments=grpc.http2.min_ping_interval_without_data_ms=MILLISECONDS"
 
 
 def unsent(error: E) -> E:
@@ -283,8 +285,10 @@ def refusal(what: str, status: str, message: str, ref: ModelRef, where: str, *, 
         where: the server and the model.
         http_status: the HTTP status over REST.
     """
-    code = "TFB7019" if status == "UNAUTHENTICATED" else None
-    return RequestError(what, status=status, http_status=http_status, where=where, fix=hint(status, message, ref), code=code)
+    fix = hint(status, message, ref)
+    if status == "UNAUTHENTICATED":
+        return RequestError(what, status=status, http_status=http_status, where=where, fix=fix, code="TFB7019")
+    return RequestError(what, status=status, http_status=http_status, where=where, fix=fix)
 
 
 def too_long(what: str, limit: int, where: str) -> ProtocolError:

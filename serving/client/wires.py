@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Any, Literal, Protocol
 
 from serving.client.connection import ConnectionSettings
@@ -81,10 +82,15 @@ def wire_to(
     return Wire(grpc, partial(_grpc, grpc, settings, files), partial(_async_grpc, grpc, settings, files))
 
 
-def check_async(target: Target) -> None:
-    """Raise MissingExtraError if the packages of an `AsyncClient` for this target are not installed."""
+def import_async(target: Target) -> None:
+    """Import what an `AsyncClient` for this target needs, so that its first call does not hold up the event loop.
+
+    Raises:
+        MissingExtraError: a package is not installed.
+    """
     if target.rest:
         require("async", "AsyncClient over REST")
+    import_module("serving.client.async_rest" if target.rest else "serving.client.async_grpc")
 
 
 def _rest(*arguments: Any) -> Transport:

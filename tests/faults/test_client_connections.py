@@ -6,6 +6,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -56,6 +57,7 @@ class Balancer:
         self._turns = cycle(ports)
         self._farewell = farewell
         self.received: Counter[int] = Counter()
+        self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._thread = threading.Thread(target=self._serve)
@@ -78,6 +80,7 @@ class Balancer:
                 except OSError:
                     break
                 stack.callback(client.close)
+                self.connections += 1
                 port = next(self._turns)
                 try:
                     server = socket.create_connection(("127.0.0.1", port))
@@ -156,3 +159,36 @@ def test_calls_take_turns_over_two_servers_with_client_certificates_and_survive_
             first.close()
             for _ in range(10):
                 assert client.metadata("rows").version
+
+
+@pytest.mark.parametrize("scheme", ["", "http://"])
+def test_compressed_requests_are_smaller_and_understood(endpoints: ServerEndpoints, scheme: str) -> None:
+    rows = np.zeros((5000, 3), np.float32)
+    sent = {}
+    for compression in (None, "gzip"):
+        with Balancer(endpoints.rest_port if scheme else endpoints.grpc_port) as balancer:
+            settings = ConnectionSettings(channels=Channels(compression=compression))  # type: ignore[arg-type]
+            with Client(f"{scheme}127.0.0.1:{balancer.port}", connection=settings) as client:
+                np.testing.assert_array_equal(client.predict("affine", x=rows, version=1)["y"], rows + 1)
+            sent[compression] = balancer.received[0]
+    assert sent["gzip"] < sent[None] / 10
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_limit_of_connections_over_rest_makes_requests_wait(endpoints: ServerEndpoints, limit: int) -> None:
+    with Balancer(endpoints.rest_port) as balancer:
+        settings = ConnectionSettings(channels=Channels(connections=limit))
+        with Client(f"http://127.0.0.1:{balancer.port}", connection=settings) as client, ThreadPoolExecutor(8) as pool:
+            done = [pool.submit(client.predict, "affine", {"x": X}, version=1) for _ in range(24)]
+            for each in done:
+                np.testing.assert_array_equal(each.result()["y"], X * 2 + 1)
+        assert 1 <= balancer.connections <= limit
+
+
+@pytest.mark.slow
+def test_pings_that_come_too_often_are_explained(endpoints: ServerEndpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.client.connection.LEAST_KEEPALIVE", 0.05)
+    settings = ConnectionSettings(channels=Channels(keepalive=0.1))
+    with Client(endpoints.grpc_target, connection=settings) as client, pytest.raises(ConnectionFailedError) as caught:
+        client.predict("slow", x=X, version=1)
+    assert caught.value.code == "TFB7021" and "min_ping_interval_without_data_ms" in str(caught.value.fix)

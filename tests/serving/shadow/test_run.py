@@ -178,7 +178,7 @@ def test_server_that_ends_halfway_leaves_partial_figures(
 
 
 def test_server_that_comes_back_is_waited_for(small: ServerEndpoints, small_log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    original, calls = TimedClient._timed, []
+    original, calls = TimedClient._send, []
 
     def cut_once(client: TimedClient, request: Any) -> Any:
         calls.append(request)
@@ -186,7 +186,7 @@ def test_server_that_comes_back_is_waited_for(small: ServerEndpoints, small_log:
             raise shadow_run.ConnectionFailedError("Cannot connect.")
         return original(client, request)
 
-    monkeypatch.setattr(TimedClient, "_timed", cut_once)
+    monkeypatch.setattr(TimedClient, "_send", cut_once)
     report = compared(small.grpc_target, small_log)
     assert not report.incomplete and report.tally.requests == report.tally.differed == 10
 

@@ -112,6 +112,7 @@ def test_entries_are_placed_under_the_version_of_the_bundle(tmp_path: Path, cach
     assert Manifest.read(layout.manifest).models["a"][5]["tflite"]["float32"]["file"] == "a-float32.tflite"
 
 
+@pytest.mark.slow
 def test_report_has_an_index_of_a_hundred_models(tmp_path: Path, cache: Cache, toys_engine: ToyEngine) -> None:
     names = [f"m{number:03d}" for number in range(100)]
     many = build_many(models(tmp_path, *names), tmp_path / "out", toys_engine, cache, hooks())

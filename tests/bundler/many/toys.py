@@ -106,7 +106,8 @@ def make_entry(made: Unit, cache: Cache, bundle: Path) -> CacheEntry:
             target.parent.mkdir(parents=True)
             shutil.copyfile(source, target)
         tflite = {"float32": {**record["tflite"]["float32"], "file": f"{made.name}-float32.tflite"}}
-        result = {"record": {**record, "tflite": tflite}, "notices": [], "rejected": [], "missing": [], "choice": None}
+        empty: dict[str, Any] = {"notices": [], "rejected": [], "missing": [], "choice": None}
+        result = {"record": {**record, "tflite": tflite}, **empty}
         key = digest([made.request(), found])
         entry = cache.store(draft / "entry", key, made.name, result)
     cache.remember(made.request(), found, key)

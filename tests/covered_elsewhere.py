@@ -14,6 +14,7 @@ COVERED: dict[str, str] = {
     "bundler/many/engine.py": "tests/bundler/many/test_processes.py",
     "bundler/many/placement.py": "tests/bundler/many/test_build.py",
     "bundler/many/worker.py": "tests/bundler/many/test_units.py",
+    "bundler/operations/many.py": "tests/bundler/cli/test_build_many.py",
     "bundler/cli/app.py": "tests/bundler/cli/test_startup.py",
     "bundler/cli/bench.py": "tests/serving/bench/test_load.py",
     "bundler/cli/bench_advise.py": "tests/serving/advise/test_search.py",

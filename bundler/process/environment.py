@@ -22,6 +22,8 @@ _REF = re.compile(r"[A-Za-z0-9._/\-]{1,250}")
 _WORD = re.compile(r"[A-Za-z0-9._\-]{1,100}")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SEPARATORS = re.compile(r"[-_.]+")
+_REQUIRED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(?!.*\bextra\s*==)")
+"""The name at the start of a requirement that is not one of an extra (PEP 508)."""
 _USER_INFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -49,10 +51,8 @@ def packages_of_modules(modules: Iterable[str]) -> dict[str, str]:
 def required_packages(names: Iterable[str]) -> dict[str, str]:
     """Return the version of every installed package among these and those that they require, directly or not.
 
-    Requirements of extras are left out, so name the packages of an extra.
+    Requirements of extras are left out, so name the packages of an extra. Those for other systems are not installed here.
     """
-    from packaging.requirements import Requirement
-
     pending, seen = [_normalized(name) for name in names], set[str]()
     while pending:
         name = pending.pop()
@@ -60,9 +60,7 @@ def required_packages(names: Iterable[str]) -> dict[str, str]:
             continue
         seen.add(name)
         with suppress(PackageNotFoundError):
-            for requirement in map(Requirement, distribution(name).requires or ()):
-                if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                    pending.append(_normalized(requirement.name))
+            pending += [_normalized(match[0]) for text in distribution(name).requires or () if (match := _REQUIRED.match(text))]
     return versions_of(seen)
 
 

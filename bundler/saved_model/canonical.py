@@ -1,11 +1,12 @@
 """The same bytes for the same model: takes out of a SavedModel what depends on the process that wrote it.
 
-1. TensorFlow names functions with a number that counts everything traced in the process (`__inference_function_713`), and writes
-   them in the order of a hash table. They are numbered anew, from 0, in the order of their names and numbers, and sorted so. The
-   numbers in `_gradient_op_type` are numbered anew as well.
+1. TensorFlow names functions with numbers that count everything traced in the process (`__inference_function_713`), and writes
+   them in the order of a hash table. They are numbered anew, from 0 for each name, in the order in which they were traced, and
+   sorted so. The numbers in `_gradient_op_type` are numbered anew as well.
 2. A table of a vocabulary is named after the path of its file while the model was built. It is named after the file's content,
    because two models in one server share the tables of one name.
-3. fingerprint.pb has a random number, and the sum of saved_model.pb. It is made again, with a number made of its other fields.
+3. fingerprint.pb has a random number, the checksum of saved_model.pb, and hashes that depend on the order of maps. It
+   is made again, with hashes of the canonical form, and a number made of its other fields.
 4. Maps are written in the order of their keys.
 """
 
@@ -19,10 +20,17 @@ from typing import Any
 
 GRAPH_FILE = "saved_model.pb"
 FINGERPRINT_FILE = "fingerprint.pb"
-_NUMBERED = re.compile(r"(?P<base>.*_)(?P<number>\d+)", re.DOTALL)
+_NUMBER = re.compile(r"_?[0-9]+")
+_CAPTURE = "_user_specified_name"
 _GRADIENT = "_gradient_op_type"
 _TABLE = b"hash_table_"
-_UUID_BYTES = 16
+_UUID_BYTES, _HASH_BYTES = 16, 8
+_HASHED = {
+    "graph_def_program_hash": "graph_def", "signature_def_hash": "signature_def", "saved_object_graph_hash": "object_graph_def",
+}  # fmt: skip
+"""Fields of fingerprint.pb -> what they are hashes of. TensorFlow's own hash some maps in random order."""
+_ARGUMENT = re.compile(r"(?P<base>while_(?:cond|body))_[0-9]+(?P<rest>___redundant_placeholder)")
+"""Arguments of the functions of a loop, which are named after a function with its number."""
 
 
 def make_canonical(folder: Path) -> None:
@@ -40,7 +48,7 @@ def make_canonical(folder: Path) -> None:
         _renumber(graph)
         _name_tables(graph, tables)
     path.write_bytes(model.SerializeToString(deterministic=True))
-    _write_fingerprint(folder)
+    _write_fingerprint(folder, model)
 
 
 def _renumber(graph: Any) -> None:
@@ -48,6 +56,8 @@ def _renumber(graph: Any) -> None:
     names = _new_names([function.signature.name for function in library.function])
     for function in library.function:
         function.signature.name = names[function.signature.name]
+        _rename_arguments(function)
+        _rename_captures(function)
     ordered = sorted(library.function, key=lambda function: _place(function.signature.name))
     copies = [type(function).FromString(function.SerializeToString()) for function in ordered]
     del library.function[:]
@@ -64,24 +74,43 @@ def _renumber(graph: Any) -> None:
     _rename_objects(graph.object_graph_def, names)
 
 
+def _rename_arguments(function: Any) -> None:
+    """Take the numbers of other functions out of the names of a function's arguments."""
+    given = [argument.name for argument in function.signature.input_arg]
+    wanted = {name: _ARGUMENT.sub(r"\g<base>\g<rest>", name) for name in given}
+    if len(set(wanted.values())) < len(given):
+        return
+    for argument in function.signature.input_arg:
+        argument.name = wanted[argument.name]
+    for node in function.node_def:
+        for place, source in enumerate(node.input):
+            node.input[place] = wanted.get(source, source)
+    for output, source in function.ret.items():
+        function.ret[output] = wanted.get(source, source)
+
+
+def _rename_captures(function: Any) -> None:
+    """Number the captured variables, which TensorFlow names by the number of an object in the process, by their arguments."""
+    for place, arguments in function.arg_attr.items():
+        if _CAPTURE in arguments.attr and arguments.attr[_CAPTURE].s.isdigit():
+            arguments.attr[_CAPTURE].s = str(place).encode()
+
+
 def _new_names(names: Iterable[str]) -> dict[str, str]:
-    """Return the new name of each function: numbers from 0 for each base name, in the order of the old ones."""
-    given = sorted(names, key=_place)
+    """Return the new name of each function: its name without numbers, and its place among the functions of that name.
+
+    Numbers grow with time, so the order of equally named functions is that in which they were traced.
+    """
     found, counts = {}, dict[str, int]()
-    for name in given:
-        match = _NUMBERED.fullmatch(name)
-        if match is None:
-            found[name] = name
-            continue
-        base = match["base"]
-        found[name] = f"{base}{counts.get(base, 0)}"
-        counts[base] = counts.get(base, 0) + 1
-    return found if len(set(found.values())) == len(found) else {name: name for name in given}
+    for name in sorted(names, key=_place):
+        base = _NUMBER.sub("", name)
+        found[name] = f"{base}_{counts.setdefault(base, 0)}"
+        counts[base] += 1
+    return found
 
 
-def _place(name: str) -> tuple[str, int]:
-    match = _NUMBERED.fullmatch(name)
-    return (match["base"], int(match["number"])) if match else (name, -1)
+def _place(name: str) -> tuple[str, str, list[int]]:
+    return _NUMBER.sub("", name), _NUMBER.sub("#", name), [int(number.lstrip("_")) for number in _NUMBER.findall(name)]
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
@@ -104,6 +133,8 @@ def _rename_in(attributes: Any, names: dict[str, str], gradients: dict[bytes, by
         for function in functions:
             function.name = names.get(function.name, function.name)
             _rename_in(function.attr, names, gradients)
+        if kind == "s" and (renamed := names.get(value.s.decode("utf-8", "replace"))) is not None:
+            value.s = renamed.encode()
         if key == _GRADIENT:
             base, dash, _ = value.s.rpartition(b"-")
             value.s = gradients.setdefault(value.s, base + dash + str(len(gradients)).encode())
@@ -142,7 +173,7 @@ def _digest(files: Iterable[Path]) -> str:
     return hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files)).hexdigest()
 
 
-def _write_fingerprint(folder: Path) -> None:
+def _write_fingerprint(folder: Path, model: Any) -> None:
     path = folder / FINGERPRINT_FILE
     if not path.exists():  # a release of TensorFlow before 2.12
         return
@@ -150,8 +181,18 @@ def _write_fingerprint(folder: Path) -> None:
     from tensorflow.python.saved_model.pywrap_saved_model import fingerprinting
 
     made = fingerprint_pb2.FingerprintDef.FromString(fingerprinting.CreateFingerprintDef(str(folder)))
+    for field, part in _HASHED.items():
+        content = b"".join(_bytes(getattr(graph, part)) for graph in model.meta_graphs)
+        setattr(made, field, int.from_bytes(hashlib.sha256(content).digest()[:_HASH_BYTES], "big"))
     if "uuid" in made.DESCRIPTOR.fields_by_name:
         made.uuid = ""
         content = made.SerializeToString(deterministic=True)
         made.uuid = str(int.from_bytes(hashlib.sha256(content).digest()[:_UUID_BYTES], "big"))
     path.write_bytes(made.SerializeToString(deterministic=True))
+
+
+def _bytes(part: Any) -> bytes:
+    """Return the bytes of a message, or of a map of messages in the order of its keys."""
+    if hasattr(part, "SerializeToString"):
+        return bytes(part.SerializeToString(deterministic=True))
+    return b"".join(key.encode() + part[key].SerializeToString(deterministic=True) for key in sorted(part))

@@ -40,9 +40,12 @@ def lines_until(process: subprocess.Popen[str], end: str) -> list[str]:
 
 
 @pytest.mark.timeout(SECONDS)
-def test_a_killed_build_resumes_and_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    """A sample of the slow test: real models, in one process."""
-    file = killed_builds.write_models(tmp_path / "models", 2)
+def test_a_killed_build_resumes_and_ends_with_the_same_bytes(tmp_path: Path, mlp_onnx: Path) -> None:
+    """A sample of the slow test: real but tiny models, in one process."""
+    file = tmp_path / "bundle.yaml"
+    file.write_text("models: [{source: '*.onnx'}]\n")
+    for name in ("net000", "net001"):
+        (tmp_path / f"{name}.onnx").write_bytes(mlp_onnx.read_bytes())
     for name in ("alone", "killed"):
         (tmp_path / name).mkdir()
     with start(file, tmp_path / "alone") as process:

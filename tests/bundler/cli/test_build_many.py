@@ -10,12 +10,13 @@ import pytest
 from bundler.operations.many import ManyOptions
 from bundler.validation.bundle import Bundle
 from tests.bundler.cli.commands import run
-from tests.bundler.many.toys import ToyEngine, unit
+from tests.bundler.many.toys import ToyEngine, render_only_the_report, unit
 
 
 @pytest.fixture
 def engine(small_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ToyEngine:
     """Let builds run on an engine that copies artifacts, with a cache of their own, in an empty folder."""
+    render_only_the_report(monkeypatch)
     made = ToyEngine(small_bundle)
     monkeypatch.setattr(ManyOptions, "engine", lambda options: made)
     monkeypatch.setenv("TFBUNDLE_CACHE_DIR", str(tmp_path / "cache"))

@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from bundler.many.cache import Cache
-from tests.bundler.many.toys import ToyEngine
+from tests.bundler.many.toys import ToyEngine, render_only_the_report
+
+
+@pytest.fixture(autouse=True)
+def quick_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Render only the report."""
+    render_only_the_report(monkeypatch)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from bundler.errors import ModelsError, ParityError, UsageError, VerifyError
 from bundler.many import build
 from bundler.many.build import build_many
 from bundler.many.cache import Cache
+from bundler.many.engine import Outcome
 from bundler.validation.bundle import Bundle
 from tests.bundler.bundle.test_staging import assert_sound
 from tests.bundler.many.toys import ToyEngine, hooks, models
@@ -93,11 +94,12 @@ def test_a_corrupted_cache_entry_is_told_and_built_again(tmp_path: Path, cache: 
 def test_an_entry_that_is_damaged_before_it_is_copied_is_never_published(
     tmp_path: Path, cache: Cache, toys_engine: ToyEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def damage(outcome: object) -> None:
+    def damaged(outcome: Outcome, hooks: object) -> Outcome:
         for file in (cache.root / "entries").glob("*/*/files/golden/a/1.npz"):
             file.write_bytes(b"damaged")
+        return outcome
 
-    monkeypatch.setattr(build, "_told", lambda outcome, hooks: (damage(outcome), outcome)[1])
+    monkeypatch.setattr(build, "_told", damaged)
     with pytest.raises(VerifyError, match=r"The cache entry of a is damaged: 1\.npz is not as it was written") as raised:
         build_many(models(tmp_path, "a"), tmp_path / "out", toys_engine, cache, hooks())
     assert raised.value.code == "TFB5202" and not (tmp_path / "out").exists()
@@ -112,6 +114,7 @@ def test_entries_are_placed_under_the_version_of_the_bundle(tmp_path: Path, cach
     assert Manifest.read(layout.manifest).models["a"][5]["tflite"]["float32"]["file"] == "a-float32.tflite"
 
 
+@pytest.mark.slow
 def test_report_has_an_index_of_a_hundred_models(tmp_path: Path, cache: Cache, toys_engine: ToyEngine) -> None:
     names = [f"m{number:03d}" for number in range(100)]
     many = build_many(models(tmp_path, *names), tmp_path / "out", toys_engine, cache, hooks())

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from bundler.bundle.manifest import FileEntry
-from bundler.many import hashes
 from bundler.many.hashes import SMALLEST_REMEMBERED, Hashes
 
 OLD = time.time() - 1000
@@ -29,7 +28,12 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return the list of files that are read."""
     paths: list[Path] = []
     original = FileEntry.of
-    monkeypatch.setattr(hashes.FileEntry, "of", lambda path: (paths.append(path), original(path))[1])
+
+    def of(path: Path) -> FileEntry:
+        paths.append(path)
+        return original(path)
+
+    monkeypatch.setattr(FileEntry, "of", of)
     return paths
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def hashes(tmp_path: Path) -> Hashes:
     return Hashes(tmp_path / "hashes.sqlite")
 
 
-def names(section: dict[str, object], base: Path, hashes: Hashes, opened: set[str] | None = None) -> set[str]:
+def names(section: Mapping[str, object], base: Path, hashes: Hashes, opened: set[str] | None = None) -> set[str]:
     found = inputs.find_inputs(section, base, opened or set(), (base / "scratch",), hashes)
     assert inputs.are_unchanged(found, base, hashes)
     return set(found)

@@ -13,6 +13,7 @@ from bundler.many.cache import Cache
 from bundler.many.engine import Outcome
 from bundler.many.processes import ProcessEngine
 from bundler.many.units import Unit
+from bundler.process.worker import WorkerProcess
 from tests.bundler.many import toys
 
 MODULE = "tests.bundler.many.toys"
@@ -91,11 +92,10 @@ def test_closing_the_iterator_ends_the_processes(cache: Cache, tmp_path: Path) -
 
 def test_threads_are_divided_by_the_jobs(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, str]] = []
-    start = processes.WorkerProcess
 
     def recorded(*arguments: object) -> object:
         made.append(arguments[3])  # type: ignore[arg-type]
-        return start(*arguments)  # type: ignore[arg-type]
+        return WorkerProcess(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(processes, "WorkerProcess", recorded)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)

@@ -17,10 +17,11 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import FileEntry, Manifest
+from bundler.bundle.staging import Staging
 from bundler.errors import ParityError
 from bundler.many import failures
 from bundler.many.build import Models
@@ -30,6 +31,9 @@ from bundler.many.units import Unit
 from bundler.process.memory import used_bytes
 from bundler.process.worker import answer_with_events
 from bundler.spec.bundle_spec import parse_spec
+
+if TYPE_CHECKING:
+    import pytest
 
 BUNDLE_ENV = "TFBUNDLE_TOY_BUNDLE"
 GROWTH = 64 << 20
@@ -47,6 +51,18 @@ def unit(index: int, name: str, base: Path, **model: Any) -> Unit:
 def hooks(said: list[str] | None = None) -> Hooks:
     """Return hooks that keep the notices."""
     return Hooks(lambda event: None, (said if said is not None else []).append)
+
+
+def render_only_the_report(patch: pytest.MonkeyPatch) -> None:
+    """Let builds write no other generated files, which take most of their time."""
+
+    from bundler import pipeline
+    from bundler.render.parts import render_parts
+
+    def render(staging: Staging, manifest: Manifest, **more: Any) -> None:
+        render_parts(staging, manifest, ("report",), **more)
+
+    patch.setattr(pipeline, "render_parts", render)
 
 
 class ToyEngine:
@@ -90,7 +106,8 @@ def make_entry(made: Unit, cache: Cache, bundle: Path) -> CacheEntry:
             target.parent.mkdir(parents=True)
             shutil.copyfile(source, target)
         tflite = {"float32": {**record["tflite"]["float32"], "file": f"{made.name}-float32.tflite"}}
-        result = {"record": {**record, "tflite": tflite}, "notices": [], "rejected": [], "missing": [], "choice": None}
+        empty: dict[str, Any] = {"notices": [], "rejected": [], "missing": [], "choice": None}
+        result = {"record": {**record, "tflite": tflite}, **empty}
         key = digest([made.request(), found])
         entry = cache.store(draft / "entry", key, made.name, result)
     cache.remember(made.request(), found, key)

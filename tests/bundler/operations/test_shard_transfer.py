@@ -14,9 +14,14 @@ from bundler.many.shards import Shard, build_shard
 from bundler.operations.many import merge_shards
 from bundler.operations.shard_transfer import download, upload
 from tests.bundler.many.test_build import contents
-from tests.bundler.many.toys import ToyEngine, hooks, models
+from tests.bundler.many.toys import ToyEngine, hooks, models, render_only_the_report
 from tests.registries import registry
 from tests.requirements import docker_registry
+
+
+@pytest.fixture(autouse=True)
+def quick_rendering(monkeypatch: pytest.MonkeyPatch) -> None:
+    render_only_the_report(monkeypatch)
 
 
 @pytest.fixture

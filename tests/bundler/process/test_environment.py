@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from bundler.process import environment
 from bundler.process.environment import ci_build, loaded_packages, without_passwords
 
 GITHUB = {
@@ -88,3 +89,19 @@ def test_urls_lose_their_passwords() -> None:
     assert without_passwords(data) == {
         "source": "https://host/model.onnx", "list": ["s3://bucket/x", 1], "plain": "a@b, https://host/x@1",
     }  # fmt: skip
+
+
+def test_required_packages_are_listed_with_what_they_require() -> None:
+    found = environment.required_packages(["onnx"])
+    assert {"onnx", "numpy", "protobuf"} <= set(found) and not {"pytest", "torch"} & set(found)
+    assert found["numpy"] == version("numpy")
+    assert environment.required_packages(["No.Such_Package"]) == {}
+
+
+def test_requirements_of_extras_are_left_out() -> None:
+    assert "tensorflow" not in environment.required_packages(["tfbundle"])
+
+
+def test_modules_belong_to_packages() -> None:
+    found = environment.packages_of_modules(["numpy", "json", "yaml_that_nobody_has"])
+    assert found == {"numpy": version("numpy")}

@@ -28,3 +28,9 @@ def test_the_smaller_of_machine_and_container_counts(
         if text is not None:
             (tmp_path / name).write_text(text)
     assert memory.available_bytes() == expected
+
+
+def test_a_process_occupies_what_it_has_touched() -> None:
+    before = memory.used_bytes()
+    block = bytearray(b"x" * (64 << 20))
+    assert memory.used_bytes() - before > 48 << 20 and len(block)

@@ -144,3 +144,23 @@ def test_workers_run_in_this_python(log: Path) -> None:
     (log.parent / "version.py").write_text("import sys; print(sys.executable)")
     worker.run_module("version", [], log)
     assert log.read_text().strip() == sys.executable
+
+
+def test_events_come_before_the_answer(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    for variables, value in ((None, "7"), ({"OMP_NUM_THREADS": "3"}, "3"), ({"OMP_NUM_THREADS": None}, None)):
+        process, told = WorkerProcess(MODULE, ["count"], log, variables), list[object]()
+        assert process.ask({"to": 3}, START_S, told.append) == {"variable": value}
+        assert process.ask({"to": 0}, START_S, told.append) == {"variable": value}
+        assert told == [{"number": 0}, {"number": 1}, {"number": 2}]
+        process.close()
+
+
+def test_a_worker_that_is_stopped_can_end_by_itself(log: Path) -> None:
+    process = WorkerProcess(MODULE, ["answer"], log)
+    process.ask({"do": "answer"}, START_S)
+    process.stop()
+    with pytest.raises(WorkerEndedError) as raised:
+        process.ask({"do": "answer"}, START_S)
+    assert raised.value.status == -signal.SIGTERM
+    process.close()

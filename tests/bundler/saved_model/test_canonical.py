@@ -105,6 +105,7 @@ def test_the_fingerprint_belongs_to_the_files(pair: tuple[Path, Path], tmp_path:
     assert tf.saved_model.experimental.read_fingerprint(str(copy)).saved_model_checksum == made.saved_model_checksum
 
 
-def test_names_that_would_collide_stay() -> None:
-    assert _new_names(["f_7", "f_30", "g"]) == {"f_7": "f_0", "f_30": "f_1", "g": "g"}
-    assert _new_names(["f_0_5", "f_0"]) == {"f_0_5": "f_0_0", "f_0": "f_0"}
+def test_numbers_anywhere_in_a_name_are_replaced_in_the_order_of_tracing() -> None:
+    assert _new_names(["f_30", "f_7", "g"]) == {"f_7": "f_0", "f_30": "f_1", "g": "g_0"}
+    assert _new_names(["back_f_100_7", "back_f_9_8"]) == {"back_f_9_8": "back_f_0", "back_f_100_7": "back_f_1"}
+    assert len(set(_new_names(["a1b", "ab1", "ab", "a_1b"]).values())) == 4

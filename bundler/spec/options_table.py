@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from bundler.spec.against_spec import AgainstSpec
+from bundler.spec.build_job_spec import BuildJobSpec
 from bundler.spec.bundle_spec import DockerSpec, ModelSpec, ServingSpec, TfliteSpec
 from bundler.spec.fields import SpecField
 from bundler.spec.kubernetes_spec import AutoscalingSpec, ClaimSpec, KubernetesSpec, ServiceMonitorSpec
@@ -51,6 +52,7 @@ _SECTIONS: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
     AutoscalingSpec: ("The autoscaler: `kubernetes.autoscaling`", ("kubernetes", "autoscaling")),
     ServiceMonitorSpec: ("The ServiceMonitor: `kubernetes.service_monitor`", ("kubernetes", "service_monitor")),
     ClaimSpec: ("The volume claim: `kubernetes.claim`", ("kubernetes", "claim")),
+    BuildJobSpec: ("Builds in a cluster: `kubernetes.build_job`", ("kubernetes", "build_job")),
     DockerSpec: ("Docker: `docker`", ("docker",)),
 }
 

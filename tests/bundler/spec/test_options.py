@@ -27,7 +27,10 @@ from bundler.spec.template import Answers, spec_text
 DOCS = Path(__file__).parents[3] / "docs" / "options.md"
 FIELDS = spec_fields()
 OPTIONS = {option.field.path: option for option in build_options()}
-NOT_IN_THE_TEMPLATE = {"models.signatures.*": "the keys depend on the kind of signature; docs/signatures.md shows each"}
+NOT_IN_THE_TEMPLATE = {
+    "models.signatures.*": "the keys depend on the kind of signature; docs/signatures.md shows each",
+    "kubernetes.build_job.pod.*": "the keys are those of kubernetes.pod",
+}
 
 
 def key(field: SpecField) -> str:

@@ -16,7 +16,7 @@ from serving.errors import MissingExtraError
 
 INCLUDED = {
     "serve": (), "onnx": ("serve",), "build": ("onnx",), "timm": ("build",), "hf": ("build",), "demo": ("build",),
-    "images": (), "plots": (), "async": (), "oci": (), "remote": (), "s3": ("remote",), "gcs": ("remote",), "sign": (),
+    "images": (), "plots": (), "async": (), "oci": (), "remote": (), "s3": ("remote",), "gcs": ("remote",), "sign": (), "ray": (),
 }  # fmt: skip
 """The extras that an extra includes."""
 
@@ -41,6 +41,7 @@ PACKAGES = {
         "cryptography": "cryptography", "pyopenssl": "OpenSSL", "cyclonedx-python-lib": "cyclonedx",
         "packageurl-python": "packageurl",
     },
+    "ray": {"ray": "ray"},
     "demo": {"scikit-learn": "sklearn", "transformers": "transformers", "tokenizers": "tokenizers"},
 }  # fmt: skip
 """The packages that an extra adds, by their name for pip, with the module that each provides."""

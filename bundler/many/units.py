@@ -64,7 +64,7 @@ class Unit:
     def request(self) -> str:
         """Return the digest of what is asked for: the unit, the tools, the CPU and the environment, but not the files."""
         variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-        return digest([1, self.spec, self.is_only, dict(_tools()), _machine(), variables])
+        return digest([1, self.spec, self.is_only, dict(tools()), _machine(), variables])
 
 
 def units_of(spec: BundleSpec, bases: Mapping[str, Path]) -> list[Unit]:
@@ -165,7 +165,7 @@ def _changed_since(found: inputs.Inputs, base: Path, started: int) -> bool:
 
 
 @cached
-def _tools() -> Mapping[str, str]:
+def tools() -> Mapping[str, str]:
     """Return the versions of the tools; that of tfbundle is the digest of its files, as a checkout changes without a version."""
     names = {package for extra in ("serve", "onnx", "build", "timm", "hf") for package, _ in packages_of(extra)}
     root = Path(__file__).resolve().parents[2]

@@ -1,8 +1,8 @@
 """What runs in the cluster without tfbundle: it starts tasks and hands on what they yield.
 
 Ray's client cannot receive what a task yields, and an object that a worker owns is lost with it. So an actor on the head node,
-where the client's own process in the cluster is, receives it in the client's place. Nothing here needs tfbundle, as a node without
-it is to be named. This module travels by value; it imports nothing at its top but the standard library.
+where the client's own process in the cluster is, receives it in the client's place. Nothing here needs tfbundle, as a node
+without it is to be named. This module travels by value; it imports nothing at its top but the standard library.
 """
 
 from __future__ import annotations

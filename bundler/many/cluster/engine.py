@@ -126,22 +126,22 @@ class _Build:
         answers = self._examined(units)
         self.hooks.notice(f"Building on {plural(len(answers), 'node')} of {self.session.shown}.")
         known = {}
-        for requests in {tuple(answer["requests"]) for answer in answers.values()}:
+        for requests in {tuple(answer["requests"]) for answer in answers}:
             for unit, request in zip(units, requests, strict=True):
                 entry = self.cache.find(request, unit.name, Path(unit.base))
                 if entry is not None and unit.index not in known and _is_sound(entry):
                     known[unit.index] = Outcome(unit, entry, is_cached=True)
         return known
 
-    def _examined(self, units: Sequence[Unit]) -> dict[str, dict[str, Any]]:
+    def _examined(self, units: Sequence[Unit]) -> list[dict[str, Any]]:
         deadline = time.monotonic() + self.engine.patience_s
         while not (answers := self.session.examine(units, tools())):
             if time.monotonic() >= deadline:
                 raise self._no_node(len(units))
             time.sleep(_LISTEN_S)
-        for name, answer in answers.items():
+        for answer in answers:
             if answer["unfit"]:
-                raise _unfit(name, answer["unfit"])
+                raise _unfit(answer["name"], answer["unfit"])
         return answers
 
     def _start(self) -> None:

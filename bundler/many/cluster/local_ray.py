@@ -30,9 +30,11 @@ START_ATTEMPTS = 3
 """A node that is not up after 30 seconds gives up (ray/_private/node.py), which on a busy machine says nothing."""
 
 _PATIENCE = {
-    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120", "TIMEOUT_FOR_SPECIFIC_SERVER_S": "120", "RAY_agent_register_timeout_ms": "120000",
-}  # fmt: skip
-"""How long the client's server may take to start, in seconds; Ray's own limits are 30."""
+    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120",
+    "TIMEOUT_FOR_SPECIFIC_SERVER_S": "120",
+    "RAY_agent_register_timeout_ms": "120000",
+}
+"""How long Ray's processes may take to start; its own limits, 15 and 30 seconds, are too short for a machine at work."""
 
 _STORE_BYTES = 256 << 20
 """Memory for what is under way between processes; more goes to the disk."""

@@ -67,18 +67,19 @@ class Session:
         """Hand over a chunk, and return the reference to it."""
         return self._answered(lambda: self._ray.put(chunk))
 
-    def examine(self, units: Sequence[Unit], expected: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """Return what `courier.examine` says of each node that can run tasks, by its name."""
+    def examine(self, units: Sequence[Unit], expected: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return what `courier.examine` says of each node that can run tasks, with its `name`."""
         function = self._ray.remote(courier_module.examine)
         rows = [asdict(unit) for unit in units]
-        asked = {}
+        asked = []
         for node in self.nodes():
             options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": self._at(node["NodeID"])}
-            asked[_name(node)] = function.options(**options).remote(rows, expected)
-        answers = {}
-        for name, answer in asked.items():
+            asked.append((_name(node), function.options(**options).remote(rows, expected)))
+        answers = []
+        for name, answer in asked:
             with suppress(self._ray.exceptions.NodeDiedError):  # whoever builds there later finds out
-                answers[name] = self._answered(lambda answer=answer: self._ray.get(answer, timeout=_ANSWER_S))  # type: ignore[misc]
+                said = self._answered(lambda answer=answer: self._ray.get(answer, timeout=_ANSWER_S))  # type: ignore[misc]
+                answers.append({"name": name, **said})
         return answers
 
     def start(self, key: int, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:

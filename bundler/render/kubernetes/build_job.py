@@ -45,8 +45,8 @@ class Run:
 
 
 def shards_address(meet: str, run: str) -> str:
-    """Return the address of a run's shards: a folder, or a repository of a registry."""
-    return f"{meet}/{run}"
+    """Return the address of a run's shards: a folder, or what their tags in a repository begin with."""
+    return f"{meet}:{run}" if meet.startswith(OCI) else f"{meet}/{run}"
 
 
 def render(spec: BundleSpec, run: Run) -> dict[str, str]:
@@ -67,7 +67,7 @@ def build_arguments(job: BuildJobSpec, run: Run) -> list[str]:
 
 def merge_arguments(job: BuildJobSpec, run: Run) -> list[str]:
     """Return the arguments of `tfbundle merge`, which waits for the shards."""
-    return [f"--output-dir={job.output}", f"--wait={job.deadline}", f"--shards={job.shards}", run.shards]
+    return [f"--output-dir={job.output}", f"--wait={job.deadline}", run.shards]
 
 
 def _context(spec: BundleSpec, run: Run) -> RenderContext:

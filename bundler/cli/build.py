@@ -128,8 +128,8 @@ def build(
     TFLite variants and bfloat16 that are below their accuracy gate are left out, and the exit code is 3, too. With --against,
     the exit code is 3 and nothing is published if a model is worse than its version in service.
 
-    With --jobs, --cache, --shard, --on or several files, unchanged models come from the cache, a killed build resumes where it was,
-    and models that fail do not stop the others, which are published; the exit code tells.
+    With --jobs, --cache, --shard, --on or several files, unchanged models come from the cache, a killed build resumes where it
+    was, and models that fail do not stop the others, which are published; the exit code tells.
     """
     from bundler.cli.build_many import build_many
     from bundler.cli.build_options import given_options

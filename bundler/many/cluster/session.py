@@ -22,6 +22,9 @@ from bundler.many.units import Unit
 LOCAL = "ray"
 """The address of a cluster that is started on this machine for one build."""
 
+CONNECT_ATTEMPTS = 3
+"""How often a cluster is asked for a connection if it cannot start the process for it in time, as one at work."""
+
 _ADDRESS = re.compile(r"ray://(?P<host>[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\]):(?P<port>[0-9]{1,5})")
 _REACH_S = 10.0
 _ANSWER_S = 120.0
@@ -209,10 +212,14 @@ def _connect(address: str, shown: str) -> Any:
 
     _read_variables()
     cloudpickle.register_pickle_by_value(courier_module)
-    try:
-        ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as exc:
-        raise _refused(exc, shown) from exc
+    for attempt in range(CONNECT_ATTEMPTS):
+        try:
+            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL)
+            break
+        except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as exc:
+            if attempt + 1 < CONNECT_ATTEMPTS and isinstance(exc, ConnectionAbortedError):
+                continue  # the process that the cluster starts for each client did not come up in time
+            raise _refused(exc, shown) from exc
     return ray
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SERVING = ("batching", "max_batch_size", "pad_variable_length_inputs", "fast_path", "mixed_precision")
 """The settings of serving that change what is built."""
-_VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS", "XLA_FLAGS", "TF_DETERMINISTIC_OPS", "SOURCE_DATE_EPOCH")
+VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS", "XLA_FLAGS", "TF_DETERMINISTIC_OPS", "SOURCE_DATE_EPOCH")
 """The environment variables that change what is built."""
 
 
@@ -63,8 +63,7 @@ class Unit:
 
     def request(self) -> str:
         """Return the digest of what is asked for: the unit, the tools, the CPU and the environment, but not the files."""
-        variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-        return digest([1, self.spec, self.is_only, dict(tools()), _machine(), variables])
+        return digest([1, self.spec, self.is_only, dict(tools()), _machine(), variables()])
 
 
 def units_of(spec: BundleSpec, bases: Mapping[str, Path]) -> list[Unit]:
@@ -162,6 +161,11 @@ def _changed_since(found: inputs.Inputs, base: Path, started: int) -> bool:
     paths = [base / name for name in found if (base / name).exists()]
     files = [file for path in paths for file in (files_under(path) if path.is_dir() else [path])]
     return any(file.stat().st_mtime_ns >= started for file in files)
+
+
+def variables() -> dict[str, str]:
+    """Return the environment variables that change what is built, and are set."""
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
 @cached

@@ -30,7 +30,7 @@ Message = tuple[str, Any]
 """
 
 
-def build(unit: Mapping[str, Any], parcel: str, chunks: Sequence[Any], expected: Mapping[str, str]) -> Iterator[Message]:
+def build(unit: Mapping[str, Any], parcel: str, chunks: Sequence[Any], expected: Mapping[str, Any]) -> Iterator[Message]:
     """Build a unit on a node. `chunks` are references to the parts of its sources' archive."""
     import ray
 
@@ -42,7 +42,7 @@ def build(unit: Mapping[str, Any], parcel: str, chunks: Sequence[Any], expected:
     yield from node.build(unit, parcel, (ray.get(chunk) for chunk in chunks), expected)
 
 
-def examine(units: Sequence[Mapping[str, Any]], expected: Mapping[str, str]) -> dict[str, Any]:
+def examine(units: Sequence[Mapping[str, Any]], expected: Mapping[str, Any]) -> dict[str, Any]:
     """Return whether a node can build (`unfit`: why not), and the request of each unit on its CPU (`requests`)."""
     try:
         from bundler.many.cluster import node

@@ -22,11 +22,11 @@ from bundler.many import failures
 from bundler.many.cache import Cache, CorruptEntryError
 from bundler.many.cluster import session as connection
 from bundler.many.cluster.parcels import unpack
-from bundler.many.cluster.session import ClusterLostError, Session
+from bundler.many.cluster.session import Session, capitalized
 from bundler.many.cluster.sources import Parcel, send
 from bundler.many.engine import ATTEMPTS, Hooks, Outcome, died, tried_again
 from bundler.many.processes import needed_bytes
-from bundler.many.units import Unit, tools
+from bundler.many.units import Unit, tools, variables
 from serving.texts import plural
 
 NODE_ATTEMPTS = 4
@@ -135,7 +135,7 @@ class _Build:
 
     def _examined(self, units: Sequence[Unit]) -> list[dict[str, Any]]:
         deadline = time.monotonic() + self.engine.patience_s
-        while not (answers := self.session.examine(units, tools())):
+        while not (answers := self.session.examine(units, _expected())):
             if time.monotonic() >= deadline:
                 raise self._no_node(len(units))
             time.sleep(_LISTEN_S)
@@ -156,7 +156,7 @@ class _Build:
             resources = ExitStack()
             draft = resources.enter_context(self.cache.draft())
             self._flights[key] = _Flight(job, time.monotonic(), draft, resources)
-            arguments = (asdict(job.unit), parcel.digest, parcel.chunks, dict(tools()))
+            arguments = (asdict(job.unit), parcel.digest, parcel.chunks, _expected())
             self.session.start(key, arguments, _resources(job.unit, nodes))
 
     def _receive(self) -> Iterator[Outcome]:
@@ -183,10 +183,11 @@ class _Build:
         if time.monotonic() - self._alone_since >= self.engine.patience_s:
             raise self._no_node(len(self._waiting) + len(self._flights))
 
-    def _no_node(self, left: int) -> ClusterLostError:
-        return ClusterLostError(
-            f"{self.session.shown[0].upper()}{self.session.shown[1:]} has no node left that can build {plural(left, 'model')}.",
+    def _no_node(self, left: int) -> TfbundleError:
+        return TfbundleError(
+            f"{capitalized(self.session.shown)} has no node left that can build {plural(left, 'model')}.",
             fix="start a node with `ray start --address=HEAD:6379`, and repeat the command; finished models come from the cache",
+            code="TFB5255",
         )
 
     def _take(self, flight: _Flight, kind: str, content: Any) -> None:
@@ -243,6 +244,11 @@ class _Build:
                 return
             self.hooks.notice(tried_again(job.unit, how))
         self._waiting.append(job)
+
+
+def _expected() -> dict[str, dict[str, str]]:
+    """Return what the nodes have to have in common with this machine, and what they are given."""
+    return {"tools": dict(tools()), "variables": variables()}
 
 
 def _is_sound(entry: Any) -> bool:

@@ -22,7 +22,7 @@ from bundler.many import failures
 from bundler.many.cache import Cache
 from bundler.many.cluster.courier import Message
 from bundler.many.cluster.parcels import pack, unpack
-from bundler.many.units import Unit, build_unit, tools
+from bundler.many.units import VARIABLES, Unit, build_unit, tools
 from serving.imports import leave_keras_out
 from serving.quiet import quiet_tensorflow
 
@@ -33,9 +33,10 @@ _SHOWN = 3
 _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 
 
-def examine(units: Sequence[Mapping[str, Any]], expected: Mapping[str, str]) -> dict[str, Any]:
+def examine(units: Sequence[Mapping[str, Any]], expected: Mapping[str, Any]) -> dict[str, Any]:
     """Return `unfit`, why this node cannot build, or an empty text; and `requests`, the request of each unit on this machine."""
-    reason = difference(expected, tools())
+    _set_variables(expected["variables"])
+    reason = difference(expected["tools"], tools())
     return {"unfit": reason, "requests": [] if reason else [Unit(**unit).request() for unit in units]}
 
 
@@ -53,17 +54,18 @@ def difference(expected: Mapping[str, str], found: Mapping[str, str]) -> str:
     return f"other versions are installed there: {', '.join(shown)}{more}"
 
 
-def build(unit: Mapping[str, Any], parcel: str, chunks: Iterable[bytes], expected: Mapping[str, str]) -> Iterator[Message]:
+def build(unit: Mapping[str, Any], parcel: str, chunks: Iterable[bytes], expected: Mapping[str, Any]) -> Iterator[Message]:
     """Build a unit, and yield messages.
 
     Args:
         unit: the fields of a `Unit`.
         parcel: digest of its sources.
         chunks: the sources, as an archive; they are read only if this node does not have them yet.
-        expected: the tools of the machine that asks (`bundler.many.units.tools`).
+        expected: `tools` of the machine that asks, and its environment's `variables` (`bundler.many.units`).
     """
+    _set_variables(expected["variables"])
     _prepare()
-    reason = difference(expected, tools())
+    reason = difference(expected["tools"], tools())
     if reason:
         yield "unfit", reason
         return
@@ -84,6 +86,15 @@ def _working_in(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.chdir(before)
+
+
+def _set_variables(variables: Mapping[str, str]) -> None:
+    """Set the variables that change what is built as they are on the machine that asks."""
+    for name in VARIABLES:
+        if name in variables:
+            os.environ[name] = variables[name]
+        else:
+            os.environ.pop(name, None)
 
 
 def _prepare() -> None:

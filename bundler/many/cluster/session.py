@@ -31,12 +31,6 @@ _ANSWER_S = 120.0
 """The longest time in which a cluster that is at work answers a small question."""
 
 
-class ClusterLostError(TfbundleError):
-    """The cluster does not answer any more."""
-
-    code = "TFB5255"
-
-
 def check_address(text: str) -> str:
     """Return an address that `--on` takes.
 
@@ -70,7 +64,7 @@ class Session:
         """Hand over a chunk, and return the reference to it."""
         return self._answered(lambda: self._ray.put(chunk))
 
-    def examine(self, units: Sequence[Unit], expected: Mapping[str, str]) -> list[dict[str, Any]]:
+    def examine(self, units: Sequence[Unit], expected: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return what `courier.examine` says of each node that can run tasks, with its `name`."""
         function = self._ray.remote(courier_module.examine)
         rows = [asdict(unit) for unit in units]
@@ -103,7 +97,7 @@ class Session:
     def stop(self) -> None:
         """End every task; a cluster that is gone needs no more."""
         if self._courier is not None:
-            with suppress(ClusterLostError):
+            with suppress(TfbundleError):
                 self._answered(lambda: self._ray.get(self._courier.stop.remote(), timeout=_REACH_S))
 
     def _at(self, node_id: str) -> Any:
@@ -117,9 +111,10 @@ class Session:
         except self._ray.exceptions.NodeDiedError:
             raise
         except (self._ray.exceptions.RayError, ConnectionError, RuntimeError) as exc:
-            raise ClusterLostError(
-                f"{self.shown[0].upper()}{self.shown[1:]} does not answer any more: {_first_line(exc)}.",
+            raise TfbundleError(
+                f"{capitalized(self.shown)} does not answer any more: {_first_line(exc)}.",
                 fix="see `ray status` on its head node, and repeat the command; finished models come from the cache",
+                code="TFB5255",
             ) from exc
 
 
@@ -234,12 +229,12 @@ def _read_variables() -> None:
 def _refused(exc: Exception, shown: str) -> TfbundleError:
     if "Version mismatch" in str(exc):
         return TfbundleError(
-            f"{shown[0].upper()}{shown[1:]} has other versions: {_versions(str(exc))}.",
+            f"{capitalized(shown)} has other versions: {_versions(str(exc))}.",
             fix="install the cluster's versions of ray and Python here, or the other way round",
             code="TFB5253",
         )
     return TfbundleError(
-        f"{shown[0].upper()}{shown[1:]} does not take the connection: {_first_line(exc)}.",
+        f"{capitalized(shown)} does not take the connection: {_first_line(exc)}.",
         where="--on",
         fix="see that the port is that of Ray's client server; if the cluster needs a token, set RAY_AUTH_TOKEN",
         code="TFB5252",
@@ -254,6 +249,11 @@ def _versions(text: str) -> str:
 
 def _first_line(exc: BaseException) -> str:
     return (str(exc).strip().splitlines() or [type(exc).__name__])[0].rstrip(".:")
+
+
+def capitalized(shown: str) -> str:
+    """Return what messages call a cluster, for the beginning of a sentence."""
+    return shown[0].upper() + shown[1:]
 
 
 def _name(node: Mapping[str, Any]) -> str:

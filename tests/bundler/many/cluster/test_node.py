@@ -13,7 +13,7 @@ from bundler.errors import PublishError
 from bundler.many.cache import Cache, CacheEntry
 from bundler.many.cluster import courier, node
 from bundler.many.cluster.parcels import pack, unpack
-from bundler.many.units import Unit, tools
+from bundler.many.units import Unit, tools, variables
 from tests.bundler.many import toys
 
 
@@ -21,6 +21,10 @@ from tests.bundler.many import toys
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+
+
+def expected(**changes: str) -> dict[str, dict[str, str]]:
+    return {"tools": {**tools(), **changes}, "variables": variables()}
 
 
 def archive(folder: Path) -> list[bytes]:
@@ -104,9 +108,9 @@ def test_a_build_yields_its_stages_then_its_entry(
     monkeypatch.setattr(node, "build_unit", build_unit)
     monkeypatch.setattr(node, "_prepare", lambda: None)
     unit, before = toys.unit(0, "a", tmp_path / "base"), Path.cwd()
-    messages = list(node.build(vars(unit), "1", (), {}))
+    messages = list(node.build(vars(unit), "1", (), {"tools": {}, "variables": {}}))
     assert messages[0][0] == "unfit" and "missing" in messages[0][1]
-    messages = list(node.build(vars(unit), "1", archive(tmp_path / "base"), dict(tools())))
+    messages = list(node.build(vars(unit), "1", archive(tmp_path / "base"), expected()))
     kinds = [kind for kind, _ in messages]
     assert kinds == ["stage", *["chunk"] * (len(kinds) - 2), "built"]
     unpack([content for kind, content in messages if kind == "chunk"], tmp_path / "entry")
@@ -128,15 +132,25 @@ def test_whatever_the_users_code_raises_is_told(
     monkeypatch.setattr(node, "build_unit", build_unit)
     monkeypatch.setattr(node, "_prepare", lambda: None)
     unit = toys.unit(0, "a", tmp_path / "base")
-    ((kind, error),) = node.build(vars(unit), "1", archive(tmp_path / "base"), dict(tools()))
+    ((kind, error),) = node.build(vars(unit), "1", archive(tmp_path / "base"), expected())
     assert kind == "failed" and type(raised).__name__ in error["what"]
 
 
 def test_the_requests_of_units_are_those_of_this_machine(tmp_path: Path) -> None:
     unit = toys.unit(0, "a", tmp_path)
-    assert courier.examine([vars(unit)], tools()) == {"unfit": "", "requests": [unit.request()]}
-    other = courier.examine([vars(unit)], {**tools(), "torch": "0.1"})
+    assert courier.examine([vars(unit)], expected()) == {"unfit": "", "requests": [unit.request()]}
+    other = courier.examine([vars(unit)], expected(torch="0.1"))
     assert other["requests"] == [] and "torch" in other["unfit"]
+
+
+def test_variables_of_the_asking_machine_are_those_of_the_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "7")
+    monkeypatch.setenv("XLA_FLAGS", "--of-the-node")
+    unit = toys.unit(0, "a", tmp_path)
+    here = {"tools": dict(tools()), "variables": {"SOURCE_DATE_EPOCH": "1700000000"}}
+    (request,) = node.examine([vars(unit)], here)["requests"]
+    assert os.environ["SOURCE_DATE_EPOCH"] == "1700000000" and "XLA_FLAGS" not in os.environ
+    assert request == unit.request()
 
 
 def test_a_node_without_tfbundle_says_so() -> None:

@@ -60,6 +60,7 @@ def test_every_key_has_a_flag_in_the_help_or_a_reason(help_text: str) -> None:
             assert exclusion(field, NOT_ON_THE_COMMAND_LINE) or has_options(field), key(field)
     assert len(flags) == 33
     own = {"--output-dir", "--version", "--adopt", "--against", "--report", "--dry-run", "--json", "--help", "--no-pretrained"}
+    own |= {"--jobs", "--cache", "--shard", "--on", "--insecure"}
     assert set(re.findall(r"^\W*(--[\w-]+)", help_text, re.MULTILINE)) | {"--no-pretrained"} == flags | own
 
 

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -113,8 +112,8 @@ def begun(project: Path) -> Iterator[subprocess.Popen[str]]:
 
 def begin(project: Path, address: str, begun: list[subprocess.Popen[str]]) -> subprocess.Popen[str]:
     """Start a build, and return when its model `waits` has begun."""
-    log: IO[str] = (project.parent / "log").open("w+")
-    process = subprocess.Popen(command(project, address), stdout=log, stderr=subprocess.STDOUT, text=True, env=environment())
+    with (project.parent / "log").open("w") as log:
+        process = subprocess.Popen(command(project, address), stdout=log, stderr=subprocess.STDOUT, text=True, env=environment())
     begun.append(process)
     wait_for(lambda: bool(marks(project)), process)
     return process

@@ -90,6 +90,7 @@ COVERED: dict[str, str] = {
     "bundler/sources/state_dict.py": "tests/bundler/sources/test_weights.py",
     "bundler/sources/torch_file.py": "tests/bundler/sources/test_torchscript.py",
     "bundler/sources/torchvision_ops.py": "tests/bundler/sources/test_timm_model.py",
+    "bundler/spec/build_job_spec.py": "tests/bundler/operations/test_build_job.py",
     "bundler/spec/__main__.py": "tests/bundler/spec/test_generated_files.py",
     "bundler/spec/build_options.py": "tests/bundler/spec/test_generated_files.py",
     "bundler/spec/keywords_file.py": "tests/bundler/spec/test_generated_files.py",

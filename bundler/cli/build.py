@@ -143,19 +143,18 @@ def build(
     requests = [make_request(each, out, given_options(ctx, options)) for each in expanded(source)]
     if against is not None:
         requests = [replace(request, spec=request.spec.compared_with(against)) for request in requests]
-    request = requests[0]
     if dry:
         for each in requests:
             dry_run(each, as_json=as_json)
         return
     target = Target(
-        output if output and is_remote(output) else str(request.out), version, adopt, report,
+        output if output and is_remote(output) else str(requests[0].out), version, adopt, report,
         in_file=source[0].endswith((".yaml", ".yml")), as_json=as_json,
     )  # fmt: skip
     if many.is_given or len(requests) > 1:
         build_many(requests, many, target)
     else:
-        _build(request, target)
+        _build(requests[0], target)
 
 
 def _build(request: BuildRequest, target: Target) -> None:

@@ -77,7 +77,7 @@ def started(cpus: int) -> Iterator[str]:
 @contextmanager
 def _process(folder: Path, cpus: int) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """Return a context with the process that runs Ray, and the port that its client's server is going to have."""
-    port = _free_port()
+    port = free_port()
     with (folder / _LOG).open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, str(port), str(folder), str(cpus)],
@@ -109,7 +109,8 @@ def _environment() -> dict[str, str]:
     return {**os.environ, **_PATIENCE, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of this machine that nobody uses."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port: int = unused.getsockname()[1]

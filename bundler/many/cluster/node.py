@@ -20,11 +20,13 @@ from bundler.bundle.manifest import files_under
 from bundler.errors import PublishError, TfbundleError
 from bundler.many import failures
 from bundler.many.cache import Cache
-from bundler.many.cluster.courier import Message
 from bundler.many.cluster.parcels import pack, unpack
 from bundler.many.units import VARIABLES, Unit, build_unit, tools
 from serving.imports import leave_keras_out
 from serving.quiet import quiet_tensorflow
+
+Message = tuple[str, Any]
+"""What a task yields, as bundler.many.cluster.courier lists it."""
 
 KEPT_S = 86_400
 """How long the sources of a build are kept on a node after they were last used."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from bundler.many.cluster.local_ray import free_port
 
 STARTS = 4
 """A node that is not up within 30 seconds gives up, which happens on a machine at work."""
@@ -60,7 +61,7 @@ def ray_cluster(folder: Path, nodes: int, **variables: str) -> Iterator[RayClust
         variables: changes to the environment of its processes.
     """
     for attempt in range(STARTS):
-        port = _free_port()
+        port = free_port()
         with (folder / f"cluster-{attempt}.log").open("w") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(port), str(nodes)], cwd=_ROOT, text=True, stdin=subprocess.PIPE,
@@ -86,13 +87,6 @@ def _end(process: subprocess.Popen[str]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     process.stdout.close()
-
-
-def _free_port() -> int:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port: int = unused.getsockname()[1]
-    return port
 
 
 def main() -> None:

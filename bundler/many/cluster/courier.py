@@ -16,6 +16,9 @@ BATCH_BYTES = 32 << 20
 AHEAD = 4
 """How many messages a task may be ahead of the courier, which bounds what waits in the nodes' memory."""
 
+BUILDS_PER_PROCESS = 25
+"""How many models a process of a node builds before it is replaced: TensorFlow gives not all of its memory back."""
+
 Message = tuple[str, Any]
 """What a task yields or what became of it: its kind, and what belongs to it.
 
@@ -65,14 +68,15 @@ class Courier:
     """Starts tasks, and receives what they yield."""
 
     def __init__(self) -> None:
+        import ray
+
+        self._build = ray.remote(max_calls=BUILDS_PER_PROCESS)(build)
         self._tasks: dict[Any, int] = {}
 
     def start(self, key: int, arguments: Sequence[Any], options: Mapping[str, Any]) -> None:
         """Start the task of a unit. A task that dies is not started again here: whoever asked for it decides that."""
-        import ray
-
         fixed = {"max_retries": 0, "num_returns": "streaming", "_generator_backpressure_num_objects": AHEAD}
-        self._tasks[ray.remote(build).options(**fixed, **options).remote(*arguments)] = key
+        self._tasks[self._build.options(**fixed, **options).remote(*arguments)] = key
 
     def receive(self, timeout_s: float) -> tuple[list[tuple[int, Message]], int]:
         """Return messages, each with the key of its task, and how many nodes can run tasks.

@@ -20,6 +20,9 @@ from bundler.many.cluster.local_ray import free_port
 STARTS = 4
 """A node that is not up within 30 seconds gives up, which happens on a machine at work."""
 
+HIDDEN = "TFBUNDLE_HIDDEN"
+"""The environment variable with which the nodes of a cluster cannot import tfbundle."""
+
 _PATIENT = {
     "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120", "TIMEOUT_FOR_SPECIFIC_SERVER_S": "120",
     "RAY_agent_register_timeout_ms": "120000", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled",
@@ -93,6 +96,11 @@ def main() -> None:
     """Run the cluster until standard input ends."""
     from ray.cluster_utils import Cluster
 
+    if os.environ.pop(HIDDEN, ""):
+        os.environ["PYTHONSAFEPATH"] = "1"  # Ray's processes start in this folder, and must not find it
+        del os.environ["PYTHONPATH"]
+        sys.path[:] = [path for path in sys.path if Path(path).resolve() != _ROOT]
+        os.chdir("/")
     port, count = map(int, sys.argv[1:])
     head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": _STORE_BYTES, "ray_client_server_port": port}
     cluster = Cluster(initialize_head=True, head_node_args=head)

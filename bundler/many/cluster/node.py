@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import tempfile
 import threading
 import time
@@ -38,7 +39,12 @@ _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 def examine(units: Sequence[Mapping[str, Any]], expected: Mapping[str, Any]) -> dict[str, Any]:
     """Return `unfit`, why this node cannot build, or an empty text; and `requests`, the request of each unit on this machine."""
     _set_variables(expected["variables"])
-    reason = difference(expected["tools"], tools())
+    with _without_packages_of_ray():
+        return _examined(units, expected["tools"])
+
+
+def _examined(units: Sequence[Mapping[str, Any]], expected: Mapping[str, str]) -> dict[str, Any]:
+    reason = difference(expected, tools())
     return {"unfit": reason, "requests": [] if reason else [Unit(**unit).request() for unit in units]}
 
 
@@ -67,16 +73,33 @@ def build(unit: Mapping[str, Any], parcel: str, chunks: Iterable[bytes], expecte
     """
     _set_variables(expected["variables"])
     _prepare()
-    reason = difference(expected["tools"], tools())
-    if reason:
-        yield "unfit", reason
-        return
+    with _without_packages_of_ray():
+        reason = difference(expected["tools"], tools())
+        if reason:
+            yield "unfit", reason
+            return
+        yield from _unpacked_and_built(unit, parcel, chunks)
+
+
+def _unpacked_and_built(unit: Mapping[str, Any], parcel: str, chunks: Iterable[bytes]) -> Iterator[Message]:
     try:
         base = unpacked(parcel, chunks, folder_of_user())
         with tempfile.TemporaryDirectory(prefix="build-", dir=folder_of_user()) as folder, _working_in(base):
             yield from _built(replace(Unit(**unit), base=str(base)), Cache(Path(folder)))
     except (TfbundleError, OSError) as exc:
         yield "failed", failures.to_json(exc)
+
+
+@contextmanager
+def _without_packages_of_ray() -> Iterator[None]:
+    """Return a context in which the packages that Ray brings along for itself are not found, nor taken for installed ones."""
+    hidden = [(place, path) for place, path in enumerate(sys.path) if Path(path).name == "thirdparty_files"]
+    sys.path[:] = [path for path in sys.path if Path(path).name != "thirdparty_files"]
+    try:
+        yield
+    finally:
+        for place, path in hidden:
+            sys.path.insert(place, path)
 
 
 @contextmanager

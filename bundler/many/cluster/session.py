@@ -7,9 +7,10 @@ import os
 import re
 import socket
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Session:
         answers = []
         for name, answer in asked:
             with suppress(self._ray.exceptions.NodeDiedError):  # whoever builds there later finds out
-                said = self._answered(lambda answer=answer: self._ray.get(answer, timeout=_ANSWER_S))  # type: ignore[misc]
+                said = self._answered(partial(self._ray.get, answer, timeout=_ANSWER_S), self._ray.exceptions.NodeDiedError)
                 answers.append({"name": name, **said})
         return answers
 
@@ -105,12 +106,15 @@ class Session:
 
         return NodeAffinitySchedulingStrategy(node_id, soft=False)
 
-    def _answered(self, question: Any) -> Any:
+    def _answered(self, question: Callable[[], Any], *passed: type[Exception]) -> Any:
+        """Return the answer to a question to the cluster. Exceptions of the types `passed` are the caller's."""
+        import grpc
+
         try:
             return question()
-        except self._ray.exceptions.NodeDiedError:
-            raise
-        except (self._ray.exceptions.RayError, ConnectionError, RuntimeError) as exc:
+        except (self._ray.exceptions.RayError, grpc.RpcError, ConnectionError, RuntimeError) as exc:
+            if isinstance(exc, passed):
+                raise
             raise TfbundleError(
                 f"{capitalized(self.shown)} does not answer any more: {_first_line(exc)}.",
                 fix="see `ray status` on its head node, and repeat the command; finished models come from the cache",
@@ -165,19 +169,14 @@ def _environment() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep Ray's log and warnings off the terminal."""
-    loggers = [logging.getLogger(name) for name in ("ray", "grpc")]
-    before = [(logger, logger.level, logger.propagate) for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-        logger.propagate = False
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)  # Ray sets handlers and levels of its own while it connects
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level, propagate in before:
-            logger.setLevel(level)
-            logger.propagate = propagate
+        logging.disable(before)
 
 
 def _reach(address: str) -> None:

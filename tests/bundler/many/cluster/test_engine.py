@@ -16,7 +16,7 @@ from bundler.bundle.manifest import files_under
 from bundler.errors import ParityError, TfbundleError
 from bundler.many import failures
 from bundler.many.cache import Cache
-from bundler.many.cluster import engine as engine_module
+from bundler.many.cluster import session
 from bundler.many.cluster.courier import Message
 from bundler.many.cluster.engine import NODE_ATTEMPTS, RayEngine
 from bundler.many.cluster.parcels import pack
@@ -68,7 +68,7 @@ def scripted(script: Script, monkeypatch: pytest.MonkeyPatch) -> Any:
     def connected(address: str, cpus: int) -> Any:
         yield script
 
-    monkeypatch.setattr(engine_module.connection, "connected", connected)
+    monkeypatch.setattr(session, "connected", connected)
     yield
 
 

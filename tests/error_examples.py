@@ -1254,7 +1254,8 @@ class Cluster:
     shown = "the Ray cluster at ray://head:10001"
 
     def __init__(self, answers: list[dict[str, Any]], message: Any = None) -> None:
-        self.answers, self.message, self.keys = answers, message, []
+        self.answers, self.message = answers, message
+        self.keys: list[int] = []
 
     def examine(self, units: Any, expected: Any) -> list[dict[str, Any]]:
         return self.answers

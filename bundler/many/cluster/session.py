@@ -110,10 +110,12 @@ class Session:
         """Return the answer to a question to the cluster. Exceptions of the types `passed` are the caller's."""
         import grpc
 
+        known = (self._ray.exceptions.RayError, grpc.RpcError, ConnectionError, RuntimeError)
         try:
             return question()
-        except (self._ray.exceptions.RayError, grpc.RpcError, ConnectionError, RuntimeError) as exc:
-            if isinstance(exc, passed):
+        except Exception as exc:
+            # A client that has lost its cluster raises a plain Exception (ray/util/client/__init__.py).
+            if isinstance(exc, passed) or not (isinstance(exc, known) or type(exc) is Exception):
                 raise
             raise TfbundleError(
                 f"{capitalized(self.shown)} does not answer any more: {_first_line(exc)}.",

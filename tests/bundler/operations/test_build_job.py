@@ -102,8 +102,8 @@ def test_the_commands_of_the_pods_build_shards_that_meet_in_a_bucket_and_become_
         run("build-job", file, "-o", tmp_path / "job", "--run", "17")
         build, merge = (container(tmp_path / "job", name) for name in ("build", "merge"))
         assert "JOB_COMPLETION_INDEX, which is" in run(*build["command"][1:], file, *build["args"][1:], code=2).stderr
-        for index, code in (("0", 3), ("1", 0)):  # the first has `a` and the model that fails
-            monkeypatch.setenv("JOB_COMPLETION_INDEX", index)
+        for number, code in (("0", 3), ("1", 0)):  # the first has `a` and the model that fails
+            monkeypatch.setenv("JOB_COMPLETION_INDEX", number)
             run_container(build, tmp_path, code, monkeypatch)
         assert engine.built == ["a", "fails", "b"]
         shards = {"/".join(key.split("/")[:3]) for key in bucket.objects()}

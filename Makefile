@@ -21,9 +21,9 @@ venv: $(STAMP)  ## make .venv with everything that development needs
 # pip resolves everything in one call, so that the constraint on torch applies to all packages: a newer torch brings gigabytes of CUDA.
 # Packages whose declared requirements no longer exist, or are installed already, are installed without them. torchao gets a separate
 # folder, because transformers imports it if it can find it, which takes seconds. checkov pins dozens of packages, so that it gets an
-# environment of its own (20 s, 200 MB). The wheel of helm-python-sdk has the same library of 85 MB under three names. Other projects'
-# clients of the Open Inference Protocol need protobuf 6: their environment sees the packages of .venv and has only what differs
-# (10 s, 29 MB).
+# environment of its own (20 s, 200 MB). TensorFlow's wheel has 430 MB of headers, with which nothing is compiled here, and that of
+# helm-python-sdk the same library of 85 MB under three names. Other projects' clients of the Open Inference Protocol need protobuf 6:
+# their environment sees the packages of .venv and has only what differs (10 s, 29 MB).
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "There is no python3.11 or python3 on PATH (3.10 to 3.13 will do)."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,6 +33,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP_INSTALL) --no-deps --upgrade --target $(VENV)/torchao torchao==0.18.0
 	$(BIN)/python -m venv --without-pip $(VENV)/checkov
 	$(BIN)/pip --python $(VENV)/checkov/bin/python install --quiet --disable-pip-version-check --no-compile checkov==3.3.30
+	rm -rf $(VENV)/lib/python3*/site-packages/tensorflow/include
 	cd $(VENV)/lib/python3*/site-packages/helm_python/lib && for name in libhelm_c.so libhelm_c.so.0; do ln -f $$name.*.* $$name; done
 	$(BIN)/python -m venv --without-pip $(VENV)/strangers
 	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > $$(echo $(VENV)/strangers/lib/python3*/site-packages)/parent.pth

@@ -17,7 +17,7 @@ from serving.errors import MissingExtraError
 INCLUDED = {
     "serve": (), "onnx": ("serve",), "build": ("onnx",), "timm": ("build",), "hf": ("build",), "demo": ("build",),
     "images": (), "plots": (), "async": (), "oci": (), "otel": (), "remote": (), "s3": ("remote",), "gcs": ("remote",),
-    "sign": (), "mlflow": (),
+    "sign": (), "mlflow": (), "ray": (),
 }  # fmt: skip
 """The extras that an extra includes."""
 
@@ -47,6 +47,7 @@ PACKAGES = {
         "packageurl-python": "packageurl",
     },
     "mlflow": {"mlflow-skinny": "mlflow", "pandas": "pandas"},
+    "ray": {"ray": "ray"},
     "demo": {"scikit-learn": "sklearn", "transformers": "transformers", "tokenizers": "tokenizers"},
 }  # fmt: skip
 """The packages that an extra adds, by their name for pip, with the module that each provides."""

@@ -1395,3 +1395,92 @@ def files_that_contradict_each_other(given: Given) -> None:
         text = f"models: [{{name: {name}, source: model.onnx}}]\nserving: {{grpc_port: {port}}}\n"
         Path(name).with_suffix(".yaml").write_text(text, "utf-8")
     run("build", "one.yaml", "two.yaml", code=None)
+
+
+def build_job(given: Given, **settings: Any) -> None:
+    """Write the Jobs of a bundle.yaml with one model."""
+    section = {"image": "builder:1", "meet": "s3://bucket/builds", "output": "s3://bucket/digits", **settings}
+    models = [{"name": "digits", "source": given.model()}]
+    Path("bundle.yaml").write_text(json.dumps({"models": models, "kubernetes": {"build_job": section}}), "utf-8")
+    run("build-job", "bundle.yaml", code=None)
+
+
+@example("TFB5251")
+def job_without_an_image(given: Given) -> None:
+    build_job(given, image=None)
+
+
+@example("TFB5252")
+def cluster_without_a_port(given: Given) -> None:
+    run("build", given.model(), "--on", "head.example.com", code=None)
+
+
+class Cluster:
+    """A cluster whose nodes say `answers`, and whose tasks end with `message`."""
+
+    shown = "the Ray cluster at ray://head:10001"
+
+    def __init__(self, answers: list[dict[str, Any]], message: Any = None) -> None:
+        self.answers, self.message = answers, message
+        self.keys: list[int] = []
+
+    def examine(self, units: Any, expected: Any) -> list[dict[str, Any]]:
+        return self.answers
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return []
+
+    def put(self, chunk: bytes) -> bytes:
+        return chunk
+
+    def start(self, key: int, arguments: Any, options: Any) -> None:
+        self.keys.append(key)
+
+    def receive(self, timeout_s: float) -> Any:
+        said = [(key, self.message) for key in self.keys]
+        self.keys = []
+        return said, 1
+
+
+def on_ray(given: Given, cluster: Cluster, source: str = "") -> None:
+    """Build a model on a cluster."""
+    from contextlib import nullcontext
+
+    from bundler.many.cluster.engine import RayEngine
+
+    given.patch.setattr("bundler.many.cluster.session.connected", lambda address, cpus: nullcontext(cluster))
+    engine(given, RayEngine("ray://head:10001", patience_s=0))
+    run("build", source or given.model(), "--on", "ray://head:10001", code=None)
+
+
+FIT = [{"name": "ray-worker-7", "unfit": "", "requests": ["0"]}]
+
+
+@example("TFB5253")
+def node_with_other_versions(given: Given) -> None:
+    reason = "other versions are installed there: torch 2.8.0 (here 2.9.1)"
+    on_ray(given, Cluster([{"name": "ray-worker-7", "unfit": reason, "requests": []}]))
+
+
+@example("TFB5254")
+def nodes_that_vanish(given: Given) -> None:
+    on_ray(given, Cluster(FIT, ("lost", ("node", "The node died."))))
+
+
+@example("TFB5255")
+def cluster_without_nodes(given: Given) -> None:
+    on_ray(given, Cluster([]))
+
+
+@example("TFB5257")
+def source_outside_the_folder(given: Given) -> None:
+    given.model()
+    Path("nets").mkdir()
+    Path("nets/bundle.yaml").write_text("models: [{name: digits, source: ../model.onnx}]\n", "utf-8")
+    on_ray(given, Cluster(FIT), "nets/bundle.yaml")
+
+
+@example("TFB5258")
+def shard_that_does_not_come(given: Given) -> None:
+    shard(given)
+    run("merge", "shards", "-o", "dist", "--wait", "0.1", code=None)

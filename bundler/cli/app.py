@@ -9,6 +9,7 @@ import typer
 from bundler.cli import (
     bench,
     build,
+    build_job,
     demo,
     doctor,
     explain,
@@ -77,6 +78,7 @@ for _name, _command in (
     ("shadow", shadow.shadow),
     ("promote", promote.promote),
     ("render", render.render),
+    ("build-job", build_job.build_job),
     ("sign", sign.sign),
     ("push", push.push),
     ("pull", pull.pull),

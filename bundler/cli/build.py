@@ -97,6 +97,14 @@ _Shard = Annotated[
 ]
 
 
+_On = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ray|ray://HOST:PORT", help="Build on a Ray cluster: one on this machine, or the one with this client server."
+    ),
+]
+
+
 def build(
     ctx: typer.Context,
     source: _Sources,
@@ -107,6 +115,7 @@ def build(
     jobs: _Jobs = None,
     cache: _Cache = None,
     shard: _Shard = None,
+    on: _On = None,
     insecure: Insecure = False,
     against: _Against = None,
     report: _Report = None,
@@ -119,8 +128,8 @@ def build(
     TFLite variants and bfloat16 that are below their accuracy gate are left out, and the exit code is 3, too. With --against,
     the exit code is 3 and nothing is published if a model is worse than its version in service.
 
-    With --jobs, --cache, --shard or several files, unchanged models come from the cache, a killed build resumes where it was, and
-    models that fail do not stop the others, which are published; the exit code tells.
+    With --jobs, --cache, --shard, --on or several files, unchanged models come from the cache, a killed build resumes where it
+    was, and models that fail do not stop the others, which are published; the exit code tells.
     """
     from bundler.cli.build_many import build_many
     from bundler.cli.build_options import given_options
@@ -130,24 +139,21 @@ def build(
 
     # TensorFlow's allocator for oneDNN never frees memory; a large model needs it back between the stages.
     os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
-    out, many = Path(output) if output and not is_remote(output) else None, ManyOptions(jobs, cache, shard, insecure)
+    out, many = Path(output) if output and not is_remote(output) else None, ManyOptions(jobs, cache, shard, insecure, on)
     requests = [make_request(each, out, given_options(ctx, options)) for each in expanded(source)]
     if against is not None:
         requests = [replace(request, spec=request.spec.compared_with(against)) for request in requests]
-    request = requests[0]
     if dry:
         for each in requests:
             dry_run(each, as_json=as_json)
         return
-    target = Target(
-        output if output and is_remote(output) else str(request.out), version, adopt, report,
-        in_file=source[0].endswith((".yaml", ".yml")), as_json=as_json,
-    )  # fmt: skip
+    place = output if output and is_remote(output) else str(requests[0].out)
+    target = Target(place, version, adopt, report, in_file=source[0].endswith((".yaml", ".yml")), as_json=as_json)
     target.check_report()
     if many.is_given or len(requests) > 1:
         build_many(requests, many, target)
     else:
-        _build(request, target)
+        _build(requests[0], target)
 
 
 def _build(request: BuildRequest, target: Target) -> None:

@@ -1,4 +1,4 @@
-"""tfbundle build with --jobs, --cache, --shard or several files: models as units of work."""
+"""tfbundle build with --jobs, --cache, --shard, --on or several files: models as units of work."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def build_many(requests: Sequence[BuildRequest], options: ManyOptions, target: T
 
     if target.adopt:
         raise UsageError(
-            "--adopt cannot be combined with --jobs, --cache, --shard or several files.",
+            "--adopt cannot be combined with --jobs, --cache, --shard, --on or several files.",
             fix="adopt the model repository first, with a build of one model and --adopt alone",
             code="TFB1001",
         )

@@ -27,6 +27,9 @@ def merge(
     version: Annotated[
         int | None, typer.Option(min=1, help="Number of the new versions. Default: the next free one of each model.")
     ] = None,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Wait as long as this for shards that are still being built.")
+    ] = 0,
     report: Annotated[Path | None, typer.Option(help="Also write the report here.")] = None,
     insecure: Insecure = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -36,12 +39,12 @@ def merge(
     Models that failed in their shards are left out; the others are published, and the exit code is that of the failures.
     """
     from bundler.cli.build_many import show, shown_failures
-    from bundler.operations.many import merge_shards
+    from bundler.operations.many import Places, merge_shards
 
     target = Target(output, version, adopt=False, report=report, in_file=True, as_json=as_json)
     target.check_report()
-    opened = changed_folder(output, may_be_new=True)
+    opened, places = changed_folder(output, may_be_new=True), Places(tuple(shards), insecure, wait)
     with shown_failures(target):
         with cleanly_interrupted(f"nothing was published; {output} is unchanged."), opened as folder, models_progress(0) as hooks:
-            many = merge_shards(shards, folder, hooks, version=version, insecure=insecure, shown=transfers)
+            many = merge_shards(places, folder, hooks, version=version, shown=transfers)
         show(many.bundle, many.outcomes, target)

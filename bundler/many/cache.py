@@ -172,6 +172,10 @@ class Cache:
             return [row for row in rows if isinstance(row["key"], str) and isinstance(row["inputs"], dict)]
         return []
 
+    def inputs_of(self, request: str, key: str) -> Inputs | None:
+        """Return the inputs with which a request led to an entry; None if that has not been noted."""
+        return next((row["inputs"] for row in self._alternatives(request) if row["key"] == key), None)
+
     def remember(self, request: str, found: Inputs, key: str) -> None:
         """Note which inputs a request led to, and to which entry."""
         rows = [row for row in self._alternatives(request) if row["key"] != key]

@@ -49,9 +49,14 @@ class _Job:
 
     @property
     def needed(self) -> int:
-        """The bytes of memory that the unit needs, by the size of its source."""
-        source = Path(self.unit.base, self.unit.model["source"].rpartition(":")[0] or self.unit.model["source"])
-        return NEEDED_BYTES + MODEL_COPIES * (source.stat().st_size if source.is_file() else 0)
+        """The bytes of memory that the unit needs."""
+        return needed_bytes(self.unit)
+
+
+def needed_bytes(unit: Unit) -> int:
+    """Return the bytes of memory that a unit needs, by the size of its source."""
+    source = Path(unit.base, unit.model["source"].rpartition(":")[0] or unit.model["source"])
+    return NEEDED_BYTES + MODEL_COPIES * (source.stat().st_size if source.is_file() else 0)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SERVING = ("batching", "max_batch_size", "pad_variable_length_inputs", "fast_path", "mixed_precision")
 """The settings of serving that change what is built."""
-_VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS", "XLA_FLAGS", "TF_DETERMINISTIC_OPS", "SOURCE_DATE_EPOCH")
+VARIABLES = ("TF_ENABLE_ONEDNN_OPTS", "TF_XLA_FLAGS", "XLA_FLAGS", "TF_DETERMINISTIC_OPS", "SOURCE_DATE_EPOCH")
 """The environment variables that change what is built."""
 
 
@@ -63,8 +63,7 @@ class Unit:
 
     def request(self) -> str:
         """Return the digest of what is asked for: the unit, the tools, the CPU and the environment, but not the files."""
-        variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-        return digest([1, self.spec, self.is_only, dict(_tools()), _machine(), variables])
+        return digest([1, self.spec, self.is_only, dict(tools()), _machine(), variables()])
 
 
 def units_of(spec: BundleSpec, bases: Mapping[str, Path]) -> list[Unit]:
@@ -164,8 +163,13 @@ def _changed_since(found: inputs.Inputs, base: Path, started: int) -> bool:
     return any(file.stat().st_mtime_ns >= started for file in files)
 
 
+def variables() -> dict[str, str]:
+    """Return the environment variables that change what is built, and are set."""
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+
+
 @cached
-def _tools() -> Mapping[str, str]:
+def tools() -> Mapping[str, str]:
     """Return the versions of the tools; that of tfbundle is the digest of its files, as a checkout changes without a version."""
     names = {package for extra in ("serve", "onnx", "build", "timm", "hf") for package, _ in packages_of(extra)}
     root = Path(__file__).resolve().parents[2]

@@ -36,17 +36,19 @@ class ManyOptions:
         cache: folder of the cache; None: the usual one.
         shard: the part that is built; None: all models.
         insecure: speak plain HTTP with a registry on this machine.
+        on: the Ray cluster that builds; None: this machine.
     """
 
     jobs: int | None = None
     cache: Path | None = None
     shard: str | None = None
     insecure: bool = False
+    on: str | None = None
 
     @property
     def is_given(self) -> bool:
         """Whether one of them was given, so that models are built as units of work."""
-        return (self.jobs, self.cache, self.shard) != (None, None, None)
+        return (self.jobs, self.cache, self.shard, self.on) != (None, None, None, None)
 
     def part(self) -> Shard:
         """Return the part that is built.
@@ -61,8 +63,17 @@ class ManyOptions:
         return sum(map(self.part().has, units_of(models.spec, models.bases)))
 
     def engine(self) -> Engine:
-        """Return what runs the units."""
-        return ProcessEngine(self.jobs or 1)
+        """Return what runs the units.
+
+        Raises:
+            UsageError: `on` is not the address of a cluster.
+        """
+        if self.on is None:
+            return ProcessEngine(self.jobs or 1)
+        from bundler.many.cluster.engine import RayEngine
+        from bundler.many.cluster.session import check_address
+
+        return RayEngine(check_address(self.on), self.jobs)
 
 
 def expanded(sources: Sequence[str]) -> list[str]:
@@ -178,32 +189,50 @@ def build_part(models: Models, out: str, options: ManyOptions, hooks: Hooks, sho
     return Part(str(shard), where, out, outcomes)
 
 
+@dataclass(frozen=True)
+class Places:
+    """Where shards are.
+
+    Attributes:
+        names: folders and addresses of shards, or of all shards of a build.
+        insecure: speak plain HTTP with a registry on this machine.
+        wait_s: how long to wait for shards that are still being built.
+    """
+
+    names: tuple[str, ...]
+    insecure: bool = False
+    wait_s: float = 0.0
+
+
 def merge_shards(
-    places: Sequence[str], out: Path, hooks: Hooks, *, version: int | None = None, insecure: bool = False, shown: Shown = quietly
+    places: Places, out: Path, hooks: Hooks, *, version: int | None = None, shown: Shown = quietly
 ) -> Many:
     """Publish the models of shards as new versions in the bundle at `out`, as `bundler.many.shards.merge` does.
 
     Args:
-        places: folders and addresses of shards, or of all shards of a build.
+        places: where the shards are.
         out: the bundle's folder.
         hooks: what is told meanwhile.
         version: number of the new versions; None: the next free number of each model.
-        insecure: speak plain HTTP with a registry on this machine.
         shown: shows the progress of downloads.
 
     Raises:
         TfbundleError: as `bundler.many.shards.merge` and `bundler.operations.shard_transfer.download` do.
     """
+    if places.wait_s:
+        from bundler.operations.shard_wait import wait
+
+        wait(places.names, places.wait_s, hooks.notice, insecure=places.insecure)
     with tempfile.TemporaryDirectory(prefix="tfbundle-merge-") as scratch:
         folders = []
-        for place in places:
+        for place in places.names:
             if not is_remote(place):
                 folders.append(Path(place))
                 continue
             from bundler.operations.shard_transfer import download
 
             with shown() as progress:
-                folders += download(place, Path(scratch), insecure=insecure, progress=progress)
+                folders += download(place, Path(scratch), insecure=places.insecure, progress=progress)
         return merge(find_shards(folders), out, hooks, version=version)
 
 

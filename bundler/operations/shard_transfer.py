@@ -118,6 +118,23 @@ def download(address: str, into: Path, *, insecure: bool = False, progress: Prog
     return [_from_registry(registry, each, into, progress) for each in _tagged(registry, where)]
 
 
+def present(address: str, *, insecure: bool = False) -> list[str]:
+    """Return the names of the shards below the address of a build, `shard-2-of-3`; nothing if there is none.
+
+    Raises:
+        DeliveryError: the store or registry cannot be reached, refuses, or fails.
+        UsageError: the address has another form.
+    """
+    where = parse_address(address)
+    try:
+        if isinstance(where, StoreAddress):
+            return [each.path.rpartition("/")[2] for each in _stored(where)]
+        found = _tagged(Registry.at(where, insecure=insecure), where)
+    except VerifyError:
+        return []
+    return [match[0] for each in found if (match := _NAME.search(each.tag or ""))]
+
+
 def _stored(address: StoreAddress) -> list[StoreAddress]:
     """Return the address if it is that of a shard, else those of the shards below it."""
     store = open_store(address)

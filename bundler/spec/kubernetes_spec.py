@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
+from bundler.spec.build_job_spec import BuildJobSpec
 from bundler.spec.fields import INT32
 from bundler.spec.image_names import Image, has_registry
 from bundler.spec.pod_spec import ANY, Labels, ObjectName, PodSpec, shaped
@@ -205,6 +206,7 @@ class KubernetesSpec(Strict):
         "first of pod.image_pull_secrets.",
         examples=["registry"],
     )
+    build_job: BuildJobSpec = Field(BuildJobSpec(), description="The Jobs of tfbundle build-job.")
 
     @property
     def models_reference(self) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from bundler.spec.against_spec import AgainstSpec
+from bundler.spec.build_job_spec import BuildJobSpec
 from bundler.spec.bundle_spec import DockerSpec, ModelSpec, ServingSpec, TfliteSpec
 from bundler.spec.fields import SpecField
 from bundler.spec.kubernetes_spec import (
@@ -60,6 +61,7 @@ _SECTIONS: dict[type[BaseModel], tuple[str, tuple[str, ...]]] = {
     AlertsSpec: ("The alerts: `kubernetes.alerts`", ("kubernetes", "alerts")),
     DashboardSpec: ("The dashboard: `kubernetes.dashboard`", ("kubernetes", "dashboard")),
     ClaimSpec: ("The volume claim: `kubernetes.claim`", ("kubernetes", "claim")),
+    BuildJobSpec: ("Builds in a cluster: `kubernetes.build_job`", ("kubernetes", "build_job")),
     DockerSpec: ("Docker: `docker`", ("docker",)),
 }
 

@@ -45,11 +45,12 @@ _SET = frozenset({
     "docker.image", "docker.tag",
 })  # fmt: skip
 """Keys that are not commented out."""
-_NOT_SPELLED_OUT = ("models.signatures",)
-"""Sections whose keys depend on the kind of signature: the template has an example, docs/signatures.md has each kind."""
+_NOT_SPELLED_OUT = ("models.signatures", "kubernetes.build_job.pod")
+"""Sections without their keys: a signature's depend on its kind (docs/signatures.md), a pod's are those of kubernetes.pod."""
 _COMMENTED_OUT = (
     ("models", "tflite", "images"), ("models", "against"), ("kubernetes", "pod"), ("kubernetes", "autoscaling"),
     ("kubernetes", "service_monitor"), ("kubernetes", "alerts"), ("kubernetes", "dashboard"), ("kubernetes", "claim"),
+    ("kubernetes", "build_job"),
 )  # fmt: skip
 """Sections that are commented out as a whole."""
 _WIDTH = 120

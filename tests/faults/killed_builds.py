@@ -1,4 +1,4 @@
-"""kill -9 of whole builds at random points: `python -m tests.faults.killed_builds [--models 100] [--kills 20] [--jobs 2]`.
+"""kill -9 of whole builds at random points: `python -m tests.faults.killed_builds [--models 100] [--kills 20] [--on ray]`.
 
 A build of many models is left alone; the same build with a cache of its own is killed, with its whole process group, and begun
 again, until it has ended. Both bundles have to have the same bytes in every file.
@@ -36,11 +36,13 @@ class Build:
         file: the bundle.yaml.
         folder: holds the cache, the bundle and the log.
         jobs: number of processes.
+        on: the Ray cluster; None: this machine.
     """
 
     file: Path
     folder: Path
     jobs: int
+    on: str | None = None
 
     @property
     def bundle(self) -> Path:
@@ -54,7 +56,8 @@ class Build:
 
     def start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start it in a process group of its own."""
-        options = ("--jobs", str(self.jobs), "--cache", str(self.folder / "cache"), "-o", str(self.bundle))
+        options: tuple[str, ...] = ("--jobs", str(self.jobs), "--cache", str(self.folder / "cache"), "-o", str(self.bundle))
+        options += ("--on", self.on) if self.on else ()
         root = Path(__file__).parents[2]
         environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONPATH": str(root)}
         command = [*COMMAND, str(self.file), *options]
@@ -88,11 +91,11 @@ def different(ours: Path, theirs: Path) -> list[str]:
     return sorted(path for path in {*one, *other} if one.get(path) != other.get(path))
 
 
-def run(folder: Path, models: int, kills: int, jobs: int, seed: int) -> list[str]:
+def run(folder: Path, models: int, kills: int, jobs: int, seed: int, on: str | None = None) -> list[str]:
     """Compare a build that was killed with one that was left alone; return the paths at which they differ."""
     draw = random.Random(seed)
     file = write_models(folder / "models", models)
-    alone, killed = Build(file, folder / "alone", jobs), Build(file, folder / "killed", jobs)
+    alone, killed = Build(file, folder / "alone", jobs, on), Build(file, folder / "killed", jobs, on)
     began = time.monotonic()
     alone.run()
     whole = time.monotonic() - began
@@ -117,9 +120,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("models", 100), ("kills", 20), ("jobs", 2), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--on", help="a Ray cluster: ray, or ray://HOST:PORT")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="tfbundle-killed-") as folder:
-        differ = run(Path(folder), args.models, args.kills, args.jobs, args.seed)
+        differ = run(Path(folder), args.models, args.kills, args.jobs, args.seed, args.on)
     print(f"differ: {', '.join(differ)}" if differ else "the same bytes in every file")
     return 1 if differ else 0
 

@@ -17,6 +17,7 @@ from bundler.validation.bundle import Bundle
 from tests.bundler.bundle.test_staging import assert_sound
 from tests.bundler.many import toys
 from tests.faults import killed_builds
+from tests.requirements import require_package
 
 SECONDS = 300
 
@@ -62,9 +63,14 @@ def test_a_killed_build_resumes_and_ends_with_the_same_bytes(tmp_path: Path, mlp
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
+@pytest.mark.parametrize("on", [None, "ray"], ids=["processes", "ray"])
 @pytest.mark.parametrize(("models", "kills"), [(100, 20)])
-def test_a_hundred_models_killed_twenty_times_end_with_the_same_bytes(models: int, kills: int, tmp_path: Path) -> None:
-    assert killed_builds.run(tmp_path, models, kills, jobs=2, seed=0) == []
+def test_a_hundred_models_killed_twenty_times_end_with_the_same_bytes(
+    models: int, kills: int, on: str | None, tmp_path: Path
+) -> None:
+    if on:
+        require_package("ray", "pip install 'tfbundle[ray]'")
+    assert killed_builds.run(tmp_path, models, kills, jobs=2, seed=0, on=on) == []
 
 
 def test_a_worker_killed_inside_a_shard_is_replaced_and_the_shard_is_whole(

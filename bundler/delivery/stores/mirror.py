@@ -28,7 +28,7 @@ from bundler.delivery.stores.download import ChangedError, Download, Wanted, rem
 from bundler.delivery.stores.publish import Uploaded, is_lost, publish
 from bundler.delivery.stores.store import Snapshot, Store, open_store
 from bundler.delivery.transfers import Progress, ignore
-from bundler.errors import DeliveryError, TfbundleError, UsageError, VariantsError
+from bundler.errors import DeliveryError, ModelsError, TfbundleError, UsageError, VariantsError
 from bundler.process.cache import cache_dir
 from bundler.values.addresses import StoreAddress
 from serving.texts import shell_command
@@ -147,9 +147,10 @@ def writing(
             mirror = _synced(store, folder, "write", _either(also), progress, may_be_new=may_be_new)
         try:
             yield mirror
-        except VariantsError:  # raised after the bundle was published without some files
-            with shown() as progress:
-                mirror.publish(progress)
+        except (VariantsError, ModelsError) as exc:
+            if isinstance(exc, VariantsError) or exc.bundle is not None:  # raised after the bundle was published without them
+                with shown() as progress:
+                    mirror.publish(progress)
             raise
         with shown() as progress:
             mirror.publish(progress)

@@ -11,7 +11,7 @@ from bundler.errors import VerifyError
 from bundler.many.build import build_many
 from bundler.many.cache import Cache
 from bundler.many.shards import Shard, build_shard
-from bundler.operations.many import merge_shards
+from bundler.operations.many import Places, merge_shards
 from bundler.operations.shard_transfer import download, upload
 from tests.bundler.many.test_build import contents
 from tests.bundler.many.toys import ToyEngine, hooks, models, render_only_the_report
@@ -42,7 +42,7 @@ def test_shards_meet_in_a_store(tmp_path: Path, cache: Cache, small_bundle: Path
     written = upload_all(address, tmp_path, cache, small_bundle)
     assert written == [f"{address}/shard-1-of-2", f"{address}/shard-2-of-2"]
     for place, given in (("one", [address]), ("two", written)):
-        merge_shards(given, tmp_path / place / "out", hooks())
+        merge_shards(Places(tuple(given)), tmp_path / place / "out", hooks())
         assert contents(tmp_path / place / "out") == contents(tmp_path / "whole" / "out")
 
 
@@ -65,7 +65,7 @@ def test_shards_meet_in_a_registry(tmp_path: Path, cache: Cache, small_bundle: P
         written = upload_all(address, tmp_path, cache, small_bundle, insecure=True)
         assert written == [f"{address}-shard-1-of-2", f"{address}-shard-2-of-2"]
         for place, given in (("one", [address]), ("two", written)):
-            merge_shards(given, tmp_path / place / "out", hooks(), insecure=True)
+            merge_shards(Places(tuple(given), insecure=True), tmp_path / place / "out", hooks())
             assert contents(tmp_path / place / "out") == contents(tmp_path / "whole" / "out")
         with pytest.raises(VerifyError, match="There is no shard at"):
             download(running.address("models/night:other"), tmp_path / "into", insecure=True)

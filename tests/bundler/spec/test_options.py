@@ -27,7 +27,10 @@ from bundler.spec.template import Answers, spec_text
 DOCS = Path(__file__).parents[3] / "docs" / "options.md"
 FIELDS = spec_fields()
 OPTIONS = {option.field.path: option for option in build_options()}
-NOT_IN_THE_TEMPLATE = {"models.signatures.*": "the keys depend on the kind of signature; docs/signatures.md shows each"}
+NOT_IN_THE_TEMPLATE = {
+    "models.signatures.*": "the keys depend on the kind of signature; docs/signatures.md shows each",
+    "kubernetes.build_job.pod.*": "the keys are those of kubernetes.pod",
+}
 
 
 def key(field: SpecField) -> str:
@@ -57,6 +60,7 @@ def test_every_key_has_a_flag_in_the_help_or_a_reason(help_text: str) -> None:
             assert exclusion(field, NOT_ON_THE_COMMAND_LINE) or has_options(field), key(field)
     assert len(flags) == 33
     own = {"--output-dir", "--version", "--adopt", "--against", "--report", "--dry-run", "--json", "--help", "--no-pretrained"}
+    own |= {"--jobs", "--cache", "--shard", "--on", "--insecure"}
     assert set(re.findall(r"^\W*(--[\w-]+)", help_text, re.MULTILINE)) | {"--no-pretrained"} == flags | own
 
 

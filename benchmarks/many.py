@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.support.common import Cost, Report, Verdict, arguments, interleave, ratio, run, tfbundle
+from benchmarks.support.common import Cost, Report, Verdict, arguments, interleave, ratio, run, status_of, tfbundle
 
 MODELS = 100
 SPEEDUP = 1.7
@@ -118,4 +118,4 @@ def network(seed: int) -> onnx.ModelProto:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(status_of(main))

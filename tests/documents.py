@@ -164,6 +164,9 @@ def _check_yaml(block: Block) -> None:
         data = {"models": [{**model, **data}]}
     else:
         data = {"models": [{**model, "labels": ["a", "b"], "signatures": data}]}
+    for number, each in enumerate(data["models"]):
+        if "*" in each.get("source", ""):  # a pattern, whose models are named by their files
+            each["name"] = f"model{number}"
     BundleSpec.model_validate(data)
 
 

@@ -173,7 +173,8 @@ def tools() -> Mapping[str, str]:
     """Return the versions of the tools; that of tfbundle is the digest of its files, as a checkout changes without a version."""
     names = {package for extra in ("serve", "onnx", "build", "timm", "hf") for package, _ in packages_of(extra)}
     root = Path(__file__).resolve().parents[2]
-    files = [file for package in ("bundler", "serving") for file in files_under(root / package) if file.suffix != ".pyc"]
+    files = [file for package in ("bundler", "serving") for file in files_under(root / package)]
+    files = [file for file in files if "__pycache__" not in file.parts]
     own = digest([[file.relative_to(root).as_posix(), _content(file)] for file in files if file.is_file()])
     return {**environment.required_packages(["tfbundle", *names]), **tool_versions(), "files of tfbundle": own}
 

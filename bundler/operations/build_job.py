@@ -59,7 +59,7 @@ def _check(spec: BundleSpec, file: Path) -> None:
         raise SpecError(
             f"The section kubernetes.build_job lacks {' and '.join(missing)}.",
             where=str(file),
-            fix="set image (with tfbundle and the sources), meet (where shards meet, e.g. s3://bucket/builds) and output (the "
+            fix="set image (tfbundle and the sources), meet (where shards meet, e.g. s3://bucket/builds) and output (the "
             "bundle, e.g. s3://bucket/digits)",
             code="TFB5251",
         )

@@ -19,14 +19,15 @@ from bundler.render.files import render_template, write_text
 from bundler.render.tf_serving import served_versions
 
 PACKAGE_FILES = (
-    "__init__.py", "errors.py", "lazy.py", "texts.py", "client/__init__.py", "client/arguments.py", "client/base.py",
-    "client/client.py", "client/examples.py", "client/grpc_protocol.py", "client/grpc_transport.py",
-    "client/http_exchange.py", "client/model_info.py", "client/rest_protocol.py", "client/rest_transport.py",
-    "client/steps.py", "client/transport.py",
-    "golden/__init__.py", "golden/compare.py", "golden/data.py", "golden/npz.py",
-    "smoke/__init__.py", "smoke/run.py", "smoke/standalone.py",
-    "protocol/__init__.py", "protocol/messages.py", "protocol/tensor_wire.py", "protocol/tensors.py",
-    "protocol/tf_serving.desc", "protocol/wire.py",
+    "__init__.py", "errors.py", "extras.py", "lazy.py", "texts.py", "client/__init__.py", "client/arguments.py",
+    "client/base.py", "client/client.py", "client/connection.py", "client/connection_flags.py", "client/dispatch.py",
+    "client/examples.py", "client/grpc_protocol.py", "client/grpc_transport.py", "client/http_exchange.py",
+    "client/model_info.py", "client/rest_protocol.py", "client/rest_transport.py", "client/steps.py",
+    "client/tls_errors.py", "client/tls_files.py", "client/tokens.py", "client/tracing.py", "client/transport.py",
+    "client/wire_protocol.py", "client/wires.py", "golden/__init__.py", "golden/compare.py", "golden/data.py",
+    "golden/npz.py", "protocol/__init__.py", "protocol/messages.py", "protocol/tensor_wire.py", "protocol/tensors.py",
+    "protocol/tf_serving.desc", "protocol/wire.py", "smoke/__init__.py", "smoke/run.py", "smoke/standalone.py",
+    "tracing/__init__.py", "tracing/names.py",
 )  # fmt: skip
 """Files of the package `serving` that the smoke test needs; they are copied unchanged."""
 

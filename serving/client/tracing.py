@@ -17,7 +17,6 @@ from serving.client.steps import Request, Steps, T, with_exchange
 from serving.client.transport import Target
 from serving.errors import RequestError
 from serving.tracing import names
-from serving.tracing.provider import SCOPE
 
 _POLLED = "/tensorflow.serving.ModelService/GetModelStatus"
 
@@ -35,7 +34,7 @@ def traced(steps: Steps[T], target: Target) -> Steps[T]:
     provider = api.get_tracer_provider()
     if isinstance(provider, api.ProxyTracerProvider):
         return steps
-    return with_exchange(steps, partial(_exchange, target=target, tracer=provider.get_tracer(SCOPE)))
+    return with_exchange(steps, partial(_exchange, target=target, tracer=provider.get_tracer(names.SCOPE)))
 
 
 def _is_polled(request: Request) -> bool:

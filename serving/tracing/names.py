@@ -5,6 +5,9 @@ The conventions have no names for models that are served; those here begin with 
 
 from __future__ import annotations
 
+SCOPE = "tfbundle.serving"
+"""Name of the instrumentation scope of all spans."""
+
 RPC_SYSTEM = "rpc.system.name"
 RPC_METHOD = "rpc.method"
 RPC_STATUS = "rpc.response.status_code"

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from serving.errors import ConfigError
 from serving.extras import require
+from serving.tracing.names import SCOPE
 from serving.tracing.settings import check_environment, exporter_name, otlp_endpoint, wrong
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
-
-SCOPE = "tfbundle.serving"
-"""Name of the instrumentation scope of all spans."""
 
 _SERVICE = "tfbundle-serve"
 """The `service.name` of a server, unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES has one."""

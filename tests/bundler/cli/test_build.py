@@ -17,7 +17,9 @@ from onnx import TensorProto, helper
 from typer.testing import CliRunner
 
 from bundler.cli.app import app
-from bundler.cli.build import _show_comparisons, _Target, _variant_lines
+from bundler.cli.build import _variant_lines
+from bundler.cli.comparisons import show_comparisons
+from bundler.cli.target import Target
 from bundler.errors import ComparisonError
 
 NETS = """
@@ -324,8 +326,8 @@ def test_report_that_cannot_be_written_stops_a_build_before_any_work(nets: Path,
 
 
 def test_report_that_fails_after_a_refusal_does_not_hide_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    target = _Target("dist", None, False, tmp_path / "gone" / "gate.html", in_file=False, as_json=False)
-    _show_comparisons(ComparisonError("worse", fix="improve it"), target)
+    target = Target("dist", None, False, tmp_path / "gone" / "gate.html", in_file=False, as_json=False)
+    show_comparisons(ComparisonError("worse", fix="improve it"), target)
     assert "gate.html was not written: No such file or directory." in capsys.readouterr().err.replace("\n", " ")
 
 

@@ -35,7 +35,7 @@ def test_without_a_code_all_are_listed_by_area() -> None:
 
 @pytest.mark.parametrize(
     ("code", "advice"),
-    [("TFB5109", " or TFB5106 or "), ("wrong", "`tfbundle explain` lists all codes")],
+    [("TFB5109", " or TFB5210 or "), ("wrong", "`tfbundle explain` lists all codes")],
 )
 def test_unknown_code_suggests_similar_ones(code: str, advice: str) -> None:
     result = run("explain", code, code=2)

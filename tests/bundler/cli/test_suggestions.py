@@ -22,8 +22,11 @@ from tests.bundler.cli.commands import run
 ROOT = get_command(app)
 _COMMAND = re.compile(r"`(tfbundle [^`]+)`|(?:e\.g\.|or|run|with|, then run) (tfbundle [a-z][^`,;\"]*)")
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z_-]+)")
-OTHERS = {"--reflink", "--no-deps", "--force-reinstall", "--pids-limit", *(f"--{name}" for name in (*FLAGS, *OWN))}
-"""Options of other programs that messages name (cp, pip, docker), and flags of the server."""
+OTHERS = {
+    "--reflink", "--no-deps", "--force-reinstall", "--pids-limit", "--address", "--head", "--block", "--format",
+    *(f"--{name}" for name in (*FLAGS, *OWN)),
+}  # fmt: skip
+"""Options of other programs that messages name (cp, pip, docker, ray, git), and flags of the server."""
 PLACEHOLDER = "X"
 
 

@@ -64,5 +64,5 @@ def test_a_worker_builds_real_models(mlp_onnx: Path, tmp_path: Path, monkeypatch
 
 def test_the_tools_are_part_of_what_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     request = units(tmp_path)[0].request()
-    monkeypatch.setattr("bundler.many.units._tools", lambda: {"torch": "0"})
+    monkeypatch.setattr("bundler.many.units.tools", lambda: {"torch": "0"})
     assert units(tmp_path)[0].request() != request

@@ -98,7 +98,7 @@ def test_page_shows_signatures_and_how_to_serve(page: Page) -> None:
 def test_a_failed_comparison_is_shown_in_words(tmp_path: Path) -> None:
     manifest = make_manifest(parity=parity("logits", wrong=True).to_json())
     page = Page(page_of(with_manifest(manifest), tmp_path))
-    assert ["digits", "3", "✗ failed", "0.05", "float16, int8"] in page.rows
+    assert ["digits", "3", "✗ failed", "0.05", "float16, int8"] in [row[:5] for row in page.rows]
     assert any(row[0] == "SavedModel" and row[-1] == "FAILED" for row in page.rows)
 
 

@@ -176,7 +176,8 @@ def tools() -> Mapping[str, str]:
     files = [file for package in ("bundler", "serving") for file in files_under(root / package)]
     files = [file for file in files if "__pycache__" not in file.parts]
     own = digest([[file.relative_to(root).as_posix(), _content(file)] for file in files if file.is_file()])
-    return {**environment.required_packages(["tfbundle", *names]), **tool_versions(), "files of tfbundle": own}
+    with environment.without_packages_of_ray():
+        return {**environment.required_packages(["tfbundle", *names]), **tool_versions(), "files of tfbundle": own}
 
 
 def _content(file: Path) -> str:

@@ -10,9 +10,10 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, packages_distributions, version
+from pathlib import Path
 from typing import Any
 
 _URL = re.compile(r"https?://[A-Za-z0-9.\-]+(?::\d{1,5})?(?:/[A-Za-z0-9._~/\-]*)?")
@@ -62,6 +63,21 @@ def required_packages(names: Iterable[str]) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             pending += [_normalized(match[0]) for text in distribution(name).requires or () if (match := _REQUIRED.match(text))]
     return versions_of(seen)
+
+
+@contextmanager
+def without_packages_of_ray() -> Iterator[None]:
+    """Return a context in which the packages that Ray brings along for itself are not found, nor taken for installed ones.
+
+    Importing Ray puts a folder with them on the path.
+    """
+    hidden = [(place, path) for place, path in enumerate(sys.path) if Path(path).name == "thirdparty_files"]
+    sys.path[:] = [path for path in sys.path if Path(path).name != "thirdparty_files"]
+    try:
+        yield
+    finally:
+        for place, path in hidden:
+            sys.path.insert(place, path)
 
 
 def versions_of(names: Iterable[str]) -> dict[str, str]:

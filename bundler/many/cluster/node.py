@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import queue
-import sys
 import tempfile
 import threading
 import time
@@ -23,6 +22,7 @@ from bundler.many import failures
 from bundler.many.cache import Cache
 from bundler.many.cluster.parcels import pack, unpack
 from bundler.many.units import VARIABLES, Unit, build_unit, tools
+from bundler.process.environment import without_packages_of_ray
 from serving.imports import leave_keras_out
 from serving.quiet import quiet_tensorflow
 
@@ -39,7 +39,7 @@ _THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
 def examine(units: Sequence[Mapping[str, Any]], expected: Mapping[str, Any]) -> dict[str, Any]:
     """Return `unfit`, why this node cannot build, or an empty text; and `requests`, the request of each unit on this machine."""
     _set_variables(expected["variables"])
-    with _without_packages_of_ray():
+    with without_packages_of_ray():
         return _examined(units, expected["tools"])
 
 
@@ -73,7 +73,7 @@ def build(unit: Mapping[str, Any], parcel: str, chunks: Iterable[bytes], expecte
     """
     _set_variables(expected["variables"])
     _prepare()
-    with _without_packages_of_ray():
+    with without_packages_of_ray():
         reason = difference(expected["tools"], tools())
         if reason:
             yield "unfit", reason
@@ -88,18 +88,6 @@ def _unpacked_and_built(unit: Mapping[str, Any], parcel: str, chunks: Iterable[b
             yield from _built(replace(Unit(**unit), base=str(base)), Cache(Path(folder)))
     except (TfbundleError, OSError) as exc:
         yield "failed", failures.to_json(exc)
-
-
-@contextmanager
-def _without_packages_of_ray() -> Iterator[None]:
-    """Return a context in which the packages that Ray brings along for itself are not found, nor taken for installed ones."""
-    hidden = [(place, path) for place, path in enumerate(sys.path) if Path(path).name == "thirdparty_files"]
-    sys.path[:] = [path for path in sys.path if Path(path).name != "thirdparty_files"]
-    try:
-        yield
-    finally:
-        for place, path in hidden:
-            sys.path.insert(place, path)
 
 
 @contextmanager

@@ -40,7 +40,7 @@ def server(models: Path) -> Iterator[Server]:
     """A server with small limits."""
     with Server(
         models / "m", max_request_bytes=4 * MIB, max_decoded_bytes=64 * MIB, max_tensor_elements=10_000, max_nesting=10,
-        rest_timeout_seconds=SECONDS, write_timeout_seconds=1.0,
+        rest_timeout_seconds=SECONDS, write_timeout_seconds=2.0,
     ) as running:  # fmt: skip
         yield running
 

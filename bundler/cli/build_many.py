@@ -55,15 +55,14 @@ def _build_shard(requests: Sequence[BuildRequest], options: ManyOptions, target:
     kept = "the shard was not written; finished models are in the cache."
     with cleanly_interrupted(kept), models_progress(options.count(models)) as hooks:
         part = build_part(models, target.out, options, hooks, transfers)
-    failed = [outcome.error for outcome in part.outcomes if outcome.error is not None]
     if target.as_json:
         print_json({"shard": part.name, "written": part.where, "models": _rows(part.outcomes)})
     else:
         _summary(part.outcomes)
         say(f"Shard {part.name}: {part.where}")
         say_next(("tfbundle", "merge", "-o", "DIR", part.all_shards))
-    if failed:
-        raise typer.Exit(min({error.exit_code for error in failed}))
+    if part.exit_code:
+        raise typer.Exit(part.exit_code)
 
 
 @contextmanager

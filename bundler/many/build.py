@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -213,7 +213,7 @@ def _none_built(failed: Mapping[str, TfbundleError]) -> TfbundleError:
     if len(failed) == 1:
         return next(iter(failed.values()))
     return ModelsError(_listed(f"None of {plural(len(failed), 'model')} could be built, and nothing was published:", failed),
-                       exit_code=_exit_code(failed))  # fmt: skip
+                       exit_code=common_exit_code(failed.values()))  # fmt: skip
 
 
 def _models_error(
@@ -224,7 +224,7 @@ def _models_error(
         what = f"{what}\n{variants.what}"
     error = ModelsError(
         what,
-        exit_code=_exit_code(failed),
+        exit_code=common_exit_code(failed.values()),
         fix="correct these models and repeat the command; the others come from the cache",
     )
     error.bundle, error.outcomes = bundle, outcomes
@@ -241,6 +241,7 @@ def _listed(heading: str, failed: Mapping[str, TfbundleError]) -> str:
     return "\n".join([heading, *lines[:_SHOWN], *more])
 
 
-def _exit_code(failed: Mapping[str, TfbundleError]) -> int:
-    codes = {error.exit_code for error in failed.values()}
+def common_exit_code(errors: Iterable[TfbundleError]) -> int:
+    """Return the exit code of a command in which models have failed: that of the errors, or 1 if they differ."""
+    codes = {error.exit_code for error in errors}
     return codes.pop() if len(codes) == 1 else 1

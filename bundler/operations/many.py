@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bundler.delivery.stores.mirror import Shown, quietly
 from bundler.errors import SpecError, UsageError
-from bundler.many.build import Many, Models, build_many
+from bundler.many.build import Many, Models, build_many, common_exit_code
 from bundler.many.cache import Cache
 from bundler.many.engine import Hooks, Outcome
 from bundler.many.processes import ProcessEngine
@@ -161,6 +161,12 @@ class Part:
     where: str
     all_shards: str
     outcomes: tuple[Outcome, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command that built it: 0, or that of the models that failed."""
+        errors = [outcome.error for outcome in self.outcomes if outcome.error is not None]
+        return common_exit_code(errors) if errors else 0
 
 
 def build_part(models: Models, out: str, options: ManyOptions, hooks: Hooks, shown: Shown = quietly) -> Part:

@@ -9,11 +9,13 @@ import pytest
 
 from bundler.bundle.layout import BundleLayout
 from bundler.bundle.manifest import Manifest
-from bundler.errors import ModelsError, ParityError, UsageError, VerifyError
+from bundler.errors import ModelsError, ParityError, TfbundleError, UsageError, VerifyError
 from bundler.many import build
 from bundler.many.build import build_many
 from bundler.many.cache import Cache
 from bundler.many.engine import Outcome
+from bundler.many.units import Unit
+from bundler.operations.many import Part
 from bundler.validation.bundle import Bundle
 from tests.bundler.bundle.test_staging import assert_sound
 from tests.bundler.many.toys import ToyEngine, hooks, models
@@ -122,3 +124,11 @@ def test_report_has_an_index_of_a_hundred_models(tmp_path: Path, cache: Cache, t
     assert report.count('<th scope="col">Build time</th>') == 1
     assert all(f'">{name}</a>' in report for name in names)
     assert len(json.loads((tmp_path / "out" / "bundle.json").read_text())["models"]) == 100
+
+
+def test_models_that_failed_differently_end_a_command_with_1() -> None:
+    def part(*errors: TfbundleError) -> Part:
+        return Part("1/1", "x", "x", tuple(Outcome(Unit(0, "a", "{}", "."), error=error) for error in errors))
+
+    wrong, unlike = UsageError("wrong", fix="correct it"), ParityError("unlike", fix="correct it")
+    assert (part().exit_code, part(wrong, wrong).exit_code, part(wrong, unlike).exit_code) == (0, 2, 1)

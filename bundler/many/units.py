@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bundler.bundle.layout import BundleLayout
-from bundler.bundle.manifest import files_under, tool_versions
+from bundler.bundle.manifest import files_under, hash_files, tool_versions
 from bundler.many import failures, inputs, isolation
 from bundler.many.cache import VERSION, Cache, CacheEntry, digest
 from bundler.process import environment
@@ -175,15 +175,9 @@ def tools() -> Mapping[str, str]:
     root = Path(__file__).resolve().parents[2]
     files = [file for package in ("bundler", "serving") for file in files_under(root / package)]
     files = [file for file in files if "__pycache__" not in file.parts]
-    own = digest([[file.relative_to(root).as_posix(), _content(file)] for file in files if file.is_file()])
+    own = digest({path: entry.sha256 for path, entry in hash_files(root, filter(Path.is_file, files)).items()})
     with environment.without_packages_of_ray():
         return {**environment.required_packages(["tfbundle", *names]), **tool_versions(), "files of tfbundle": own}
-
-
-def _content(file: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 @lru_cache(maxsize=1)

@@ -49,11 +49,6 @@ class Build:
         """The bundle; its folder's name is in its files."""
         return self.folder / "out"
 
-    @property
-    def is_published(self) -> bool:
-        """Whether the bundle is there."""
-        return (self.bundle / "bundle.json").exists()
-
     def start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         """Start it in a process group of its own."""
         options: tuple[str, ...] = ("--jobs", str(self.jobs), "--cache", str(self.folder / "cache"), "-o", str(self.bundle))

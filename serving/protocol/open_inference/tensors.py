@@ -104,11 +104,6 @@ def numpy_dtype(datatype: str) -> np.dtype[Any]:
     return np.dtype("<u2") if datatype == "BF16" else np.dtype(DATATYPES[datatype]).newbyteorder("<")
 
 
-def element_bytes(datatype: str) -> int:
-    """Return the least bytes of an element in a binary tensor; a BYTES element has at least its length."""
-    return _LENGTH.size if datatype == "BYTES" else numpy_dtype(datatype).itemsize
-
-
 def check_count(count: int) -> None:
     """Raise if a request has more inputs than any model, before time is spent on each.
 

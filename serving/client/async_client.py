@@ -10,7 +10,7 @@ Over gRPC it needs grpcio, protobuf and NumPy alone; over REST also aiohttp.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -47,8 +47,8 @@ class AsyncClient(BaseClient):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._is_closed = False
 
-    async def _run(self, steps: Steps[T], policy: RetryPolicy | None = None) -> T:
-        return await run_async(traced(self._dispatch.steps(steps, policy), self.target), self._send)
+    def _run(self, steps: Steps[T], policy: RetryPolicy | None = None) -> Coroutine[Any, Any, T]:
+        return run_async(traced(self._dispatch.steps(steps, policy), self.target), self._send)
 
     async def _send(self, request: Request) -> Any:
         if self._is_closed:

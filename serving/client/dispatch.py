@@ -44,20 +44,20 @@ class Dispatch:
             steps: the steps of one call.
             policy: when to send again; None for what the settings say.
         """
-        return with_exchange(steps, partial(self._exchange, policy=policy or self._policy))
+        return with_exchange(steps, partial(self._exchange, policy or self._policy))
 
     def headers(self, request: Request, token: str | None) -> Headers:
         """Return the headers of a request: those of its model version, of the settings, and the token."""
         headers = (*request.ref.headers, *self._fixed)
         return headers if token is None else (*headers, ("authorization", f"Bearer {token}"))
 
-    def _exchange(self, request: Request, policy: RetryPolicy) -> Steps[Any]:
+    def _exchange(self, policy: RetryPolicy, request: Request) -> Steps[Any]:
         """Send one request until it is answered, refused for good, or its time is over."""
         deadline = time.monotonic() + request.timeout
         token = self._token.current() if self._token else None
         tried, is_renewed = 0, False
         pause: float | None
-        sent = request._replace(headers=self.headers(request, token))
+        sent = request.to_send(self.headers(request, token))
         while True:
             tried += 1
             try:
@@ -77,7 +77,7 @@ class Dispatch:
             if pause:
                 yield Pause(pause)
             remaining = max(deadline - time.monotonic(), _LEAST_SECONDS)
-            sent = request._replace(headers=self.headers(request, token), timeout=remaining)
+            sent = request.to_send(self.headers(request, token), remaining)
 
     def _renewed(self, exc: ServingError, token: str | None) -> str | None:
         """Return another token after the server has refused this one; None if there is no other."""

@@ -59,7 +59,7 @@ def _exchange(request: Request, target: Target, tracer: Any) -> Steps[Any]:
     carrier: dict[str, str] = {}
     inject(carrier, set_span_in_context(span))
     try:
-        answer = yield request._replace(headers=(*request.headers, *carrier.items()))
+        answer = yield request.to_send((*request.headers, *carrier.items()))
         span.set_attribute(*((names.HTTP_STATUS, HTTPStatus.OK.value) if target.rest else (names.RPC_STATUS, "OK")))
         return answer
     except BaseException as exc:

@@ -89,3 +89,12 @@ def test_an_error_that_is_not_handled_leaves_no_circle_of_references() -> None:
         assert alive() is None
     finally:
         gc.enable()
+
+
+def test_a_request_to_send_differs_only_in_headers_and_timeout() -> None:
+    request = Request("/v1/models/m", b"{}", ModelRef("m"), 5.0, "GET", is_read=True, is_gzipped=True, headers=(("a", "b"),))
+    headers = (("authorization", "Bearer t"),)
+
+    assert request.to_send(headers) == request._replace(headers=headers)
+    assert request.to_send(headers, 2.0) == request._replace(headers=headers, timeout=2.0)
+    assert type(request.to_send(headers)) is Request

@@ -12,9 +12,7 @@ ONNX: the stages do when they run.
 
 from __future__ import annotations
 
-import gc
 import inspect
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -34,7 +32,7 @@ from bundler.converters.native.plugins import Extension
 from bundler.errors import TfbundleError, UsageError
 from bundler.export.stage import export
 from bundler.graph.quantized_source import comes_quantized
-from bundler.process import environment, interrupts
+from bundler.process import environment, garbage, interrupts
 from bundler.process.clock import now_text, records_times
 from bundler.process.extras import require
 from bundler.render.parts import render_context, render_parts
@@ -274,6 +272,7 @@ class _StageTimes:
         self._progress(event)
 
 
+@garbage.collected_seldom()
 def build_bundle(
     spec: BundleSpec,
     out: Path,
@@ -460,7 +459,7 @@ def _flag_notices(manifest: Manifest, builds: Sequence[ModelBuild]) -> Iterator[
     """Yield what was chosen, and why the flag --mixed_precision is left out, for models that were not measured with it."""
     for build in builds:
         yield from build.choice.notices if build.choice else ()
-    content = json.loads(manifest.to_bytes())
+    content = manifest.content()
     measured = {build.model for build in builds}
     unknown = [name for name in without_verdict(content) if name not in measured]
     if content["spec"]["serving"].get("mixed_precision") and unknown:
@@ -529,8 +528,7 @@ def _run_stages(
         exported = _export(task, model)
         references = parity.run_references(exported)
         tolerance = choose_tolerance(spec.tolerance, references)
-        if loaded is None:
-            _offload_weights(exported, task.work)
+        size = _free_memory(exported, task.work, keeps_model=loaded is not None)
     with stage("convert"):
         converted = task.converter.convert({each.name: each.onnx for each in exported}, layout=spec.layout or "keep")
         derived = adapters.derive(spec, references, converted, task.base, margin=tolerance.margin)
@@ -552,7 +550,7 @@ def _run_stages(
             fast = _fast_path_build(task, converted, references[0]).make(task.fast_path, fast.golden)
     served = _Served(converted.signatures, converted.permutations, methods(task.saved_model))
     del converted
-    gc.collect()  # its functions and variables refer to each other
+    garbage.collect_after(size)  # its functions and variables refer to each other
     with stage("parity"):
         report = _compare(task, served, references, derived, outcome.variants, fast, tolerance)
         proof = _prove(task, served, fast.golden, forms.extended(report))
@@ -576,13 +574,33 @@ def _export(task: ModelTask, loaded: LoadedModel) -> tuple[ExportedSignature, ..
     return export(loaded, task.spec, work, max_opset=task.converter.max_opset, translations=translations)
 
 
-def _offload_weights(exported: Sequence[ExportedSignature], work: Path) -> None:
-    """Let a large model leave the memory once it has answered, so that TensorFlow's copy of the weights has room."""
+def _free_memory(exported: Sequence[ExportedSignature], work: Path, *, keeps_model: bool) -> int:
+    """Free what nothing needs once the model has answered, so that TensorFlow's copy of the weights has room.
+
+    Args:
+        exported: the model's signatures.
+        work: a folder for the weights of a large model, which leaves the memory.
+        keeps_model: whether the user has it in memory, so that it stays there.
+
+    Returns:
+        The bytes of the weights.
+    """
     for signature in exported:
-        is_large = signature.onnx.with_name(f"{signature.onnx.name}.data").exists()
         reference: object = signature.reference
-        if is_large and isinstance(reference, Offloadable):
+        if not keeps_model and _data_of(signature.onnx).exists() and isinstance(reference, Offloadable):
             reference.offload_weights(work)
+    size = sum(_size(each.onnx) for each in exported)
+    garbage.collect_after(size)  # of what torch has traced
+    return size
+
+
+def _data_of(onnx: Path) -> Path:
+    return onnx.with_name(f"{onnx.name}.data")
+
+
+def _size(onnx: Path) -> int:
+    """Return the bytes of an ONNX file with its weights."""
+    return sum(file.stat().st_size for file in (onnx, _data_of(onnx)) if file.exists())
 
 
 def _save(task: ModelTask, converted: ConvertedModel) -> GraphSummary:

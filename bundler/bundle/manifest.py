@@ -92,8 +92,12 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the canonical content of bundle.json."""
+        return _canonical(self.content())
+
+    def content(self) -> dict[str, Any]:
+        """Return the content of bundle.json as a JSON object."""
         body = self._body()
-        return _canonical({**body, "digest": _digest(body)})
+        return {**body, "digest": _digest(body)}
 
     def _body(self) -> dict[str, Any]:
         return {

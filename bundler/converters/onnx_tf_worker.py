@@ -19,11 +19,13 @@ from onnx import numpy_helper
 
 from bundler.converters.signature_names import restore, tensor_names
 from bundler.graph.onnx_signature import signature_of
+from bundler.process import garbage
 from serving.imports import leave_keras_out
 
 
 def main(request_file: str) -> int:
     """Convert the models of a request file; see the module's docstring."""
+    garbage.collect_seldom()
     request = json.loads(Path(request_file).read_text("utf-8"))
     progress: dict[str, Any] = {"stage": "import", "node": None}
     if request["package"]:

@@ -8,11 +8,15 @@ docs/compatibility.md lists them, and `make compat` runs the models that use the
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
@@ -104,3 +108,36 @@ def clear_dispatch_cache(operator: torch._ops.OpOverload) -> None:
     kernels = getattr(operator, "_dispatch_cache", None)
     if kernels is not None:
         kernels.clear()
+
+
+_operator_tables: dict[object, Any] = {}
+
+
+@contextlib.contextmanager
+def operators_read_once() -> Iterator[None]:
+    """Let `torch.onnx.export` make its table of operators once per process and opset.
+
+    torch makes one in each export and reads the source of 500 functions of onnxscript for it, which takes longer than the export
+    of a small model. Each export gets a copy of the table, to which it adds the custom operators.
+    """
+    try:
+        registry: Any = importlib.import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
+        original = vars(registry)["from_torchlib"]
+    except (ImportError, AttributeError, KeyError):  # moved: each export makes its own table
+        yield
+        return
+    make = registry.from_torchlib
+
+    def from_torchlib(*args: Any, **kwargs: Any) -> Any:
+        key = (args, tuple(sorted(kwargs.items())))
+        if key not in _operator_tables:
+            _operator_tables[key] = make(*args, **kwargs)
+        table = copy.copy(_operator_tables[key])
+        table.functions = {target: list(functions) for target, functions in table.functions.items()}
+        return table
+
+    registry.from_torchlib = staticmethod(from_torchlib)
+    try:
+        yield
+    finally:
+        registry.from_torchlib = original

@@ -129,7 +129,7 @@ class _Needs4dAttention(Exception):  # noqa: N818
 
 
 def _write_dynamo(job: Job) -> ir.Model:
-    with _reporting(job) as folder, recurrent_operators():
+    with _reporting(job) as folder, recurrent_operators(), torch_interfaces.operators_read_once():
         options: dict[str, Any] = {
             "dynamo": True, "opset_version": job.opset, "input_names": [s.name for s in job.inputs],
             "output_names": list(job.outputs), "verbose": False, "report": True, "artifacts_dir": folder,

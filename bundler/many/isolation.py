@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bundler.process import garbage
 from bundler.sources.user_code import is_user_file
 
 
@@ -29,4 +29,4 @@ def isolated() -> Iterator[None]:
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_rng_state(torch.Generator().get_state())
-        gc.collect()
+        garbage.collect_between_models()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.errors import UsageError
+from bundler.process import garbage
 
 TIMEOUT_ENV = "TFBUNDLE_WORKER_TIMEOUT"
 """The environment variable with the seconds that a worker may take to answer a request."""
@@ -234,6 +235,7 @@ def answer_requests(answer: Callable[[dict[str, Any]], Mapping[str, Any]]) -> No
 
 def answer_with_events(answer: Callable[[dict[str, Any], Callable[[Any], None]], Mapping[str, Any]]) -> None:
     """Serve a `WorkerProcess` as `answer_requests` does. `answer` also gets a function that tells something before it answers."""
+    garbage.collect_seldom()
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -93,15 +94,20 @@ def write_yaml(document: Any) -> str:
     return stream.getvalue()
 
 
+@lru_cache(maxsize=4096)
+def _reads_as_text(text: str) -> bool:
+    """Return whether YAML 1.1 reads a plain scalar as a string."""
+    return text not in ("y", "Y", "n", "N") and not any(
+        pattern.match(text) for versions, _, pattern, _ in implicit_resolvers if (1, 1) in versions
+    )
+
+
 class _Representer(RoundTripRepresenter):
     """Writes plain strings so that they stay strings in YAML 1.1, which kubectl, Helm and Docker read: `yes` needs quotes."""
 
     def represent_text(self, text: str) -> Any:
         """Return the node of a plain string."""
-        reads_as_text = text not in ("y", "Y", "n", "N") and not any(
-            pattern.match(text) for versions, _, pattern, _ in implicit_resolvers if (1, 1) in versions
-        )
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if reads_as_text else "'")
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=None if _reads_as_text(text) else "'")
 
 
 _Representer.add_representer(str, _Representer.represent_text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -108,7 +107,7 @@ def render_context(name: str, manifest: Manifest, staged: BundleLayout | None = 
     """
     spec = parse_spec(dict(manifest.spec), where="bundle.json")
     models = tuple(_rendered(spec, name, manifest, staged) for name in _ordered(spec, manifest))
-    return RenderContext(dns_label(name), spec, models, json.loads(manifest.to_bytes()))
+    return RenderContext(dns_label(name), spec, models, manifest.content())
 
 
 def _ordered(spec: BundleSpec, manifest: Manifest) -> list[str]:

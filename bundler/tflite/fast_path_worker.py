@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bundler.errors import TfliteError
+from bundler.process import garbage
 from bundler.tflite.deferral import defer_preparation
 from bundler.tflite.exchange import load_calls, save_calls
 from bundler.tflite.fast_path import answer_golden
@@ -35,6 +36,7 @@ from serving.protocol.tflite_file import MODEL_FILE, SIGNATURE_DEFS, pack_signat
 
 def main(work: Path) -> int:
     """Make and run the file, and write the result or the error to result.json; return the exit status."""
+    garbage.collect_seldom()
     try:
         result: dict[str, Any] = {"latency_ms": _make(work)}
     except (TfliteError, StatusError) as exc:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from bundler.process import garbage
 from bundler.tflite.exchange import load_calls, save_calls
 from bundler.values.arrays import Array
 from serving.imports import leave_keras_out
@@ -35,6 +36,7 @@ Call = Callable[[Mapping[str, Array]], dict[str, Array]]
 
 def main(work: Path) -> int:
     """Run the models, and write the result or the error to result.json; return the exit status."""
+    garbage.collect_seldom()
     try:
         result: dict[str, Any] = {"latency_ms": _measure(work)}
     except StatusError as exc:

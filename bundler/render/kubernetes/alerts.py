@@ -59,15 +59,23 @@ def alerts(context: RenderContext) -> list[Alert]:
 
 def files(context: RenderContext) -> dict[str, str]:
     """Return path and text of the files of components/alerts, except for the kustomization."""
-    groups = {"groups": [{"name": f"tfbundle-{context.objects_name}", "rules": rules(context)}]}
     metadata: dict[str, Any] = {"name": context.objects_name}
     if labels := context.spec.kubernetes.alerts.labels:
         metadata["labels"] = dict(labels)
-    resource = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": metadata, "spec": groups}
+    resource = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": metadata}
     return {
-        "prometheusrule.yaml": _HEAD + write_yaml(resource),
-        "rules.yaml": _HEAD + _PLAIN + write_yaml(groups),
+        "prometheusrule.yaml": _HEAD + write_yaml({**resource, "spec": _groups(context)}),
+        "rules.yaml": rules_file(context),
     }
+
+
+def rules_file(context: RenderContext) -> str:
+    """Return the rules as a file that Prometheus reads."""
+    return _HEAD + _PLAIN + write_yaml(_groups(context))
+
+
+def _groups(context: RenderContext) -> dict[str, Any]:
+    return {"groups": [{"name": f"tfbundle-{context.objects_name}", "rules": rules(context)}]}
 
 
 def rules(context: RenderContext) -> list[dict[str, Any]]:

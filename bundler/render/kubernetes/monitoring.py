@@ -32,7 +32,7 @@ def files(context: RenderContext) -> dict[str, str]:
 
 def chart_files(context: RenderContext) -> dict[str, str]:
     """Return path and text of the chart's copies, also without monitoring, which a value of the chart can switch on."""
-    return {"chart/files/rules.yaml": alerts.files(context)["rules.yaml"], "chart/files/dashboard.json": dashboard(context)}
+    return {"chart/files/rules.yaml": alerts.rules_file(context), "chart/files/dashboard.json": dashboard(context)}
 
 
 def edits(context: RenderContext) -> dict[str, Edit]:

@@ -107,3 +107,35 @@ def test_an_operator_without_a_cache_is_left_alone() -> None:
     assert not cached._dispatch_cache
     without: Any = SimpleNamespace()
     torch_interfaces.clear_dispatch_cache(without)
+
+
+def test_the_table_of_operators_is_read_once_and_custom_operators_stay_out_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    registration = pytest.importorskip("torch.onnx._internal.exporter._registration")
+    registry, made = registration.ONNXRegistry, []
+    original = vars(registry)["from_torchlib"]
+    monkeypatch.setattr(torch_interfaces, "_operator_tables", {})
+
+    def counted(cls: Any, *args: Any, **kwargs: Any) -> Any:
+        made.append((args, kwargs))
+        return original.__func__(cls, *args, **kwargs)
+
+    monkeypatch.setattr(registry, "from_torchlib", classmethod(counted))
+    target = torch.ops.aten.relu.default
+    with torch_interfaces.operators_read_once():
+        first, second = (registry.from_torchlib(opset_version=20) for _ in range(2))
+        own = len(first.get_decomps(target))
+        first.register_op(target, lambda x: x)
+        assert len(first.get_decomps(target)) == own + 1
+        assert len(second.get_decomps(target)) == own == len(registry().from_torchlib(opset_version=20).get_decomps(target))
+        assert registry.from_torchlib(opset_version=18).opset_version == 18
+    assert [kwargs["opset_version"] for _, kwargs in made] == [20, 18]
+    assert vars(registry)["from_torchlib"].__func__ is counted
+
+
+def test_a_release_without_the_table_makes_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_module(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(torch_interfaces, "importlib", SimpleNamespace(import_module=no_module))
+    with torch_interfaces.operators_read_once():
+        assert torch.onnx.export(Net().eval(), (torch.ones(2, 3),), dynamo=True, verbose=False) is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import onednn, preloaded
+from tests.samples import mark_samples
 from tests.zoo import summary as zoo
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -65,8 +66,13 @@ def small_bundle(tmp_path_factory: pytest.TempPathFactory, mlp_onnx: Path) -> Pa
     return out
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the longest test first; at the end, one worker would wait for another that runs it."""
+    """Mark the cases outside of samples as slow, before `-m "not slow"` is applied, and run the longest test first.
+
+    At the end, one worker would wait for another that runs it.
+    """
+    mark_samples(items)
     items.sort(key=lambda item: "test_soak" not in item.nodeid)
 
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 
-def sampled(cases: Iterable[Any], every: int = 3) -> list[Any]:
-    """Return cases for `pytest.mark.parametrize` of which all but each `every`-th, from the first on, are slow."""
-    return [
-        case if number % every == 0 else pytest.param(case, marks=pytest.mark.slow) for number, case in enumerate(cases)
-    ]
+def mark_samples(items: Iterable[pytest.Item]) -> None:
+    """Mark as slow all cases of a test with the mark `sample(every)` but the first one and each `every`-th after it.
+
+    Cases that are slow already are left out before counting.
+    """
+    cases: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("sample") and not item.get_closest_marker("slow"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for group in cases.values():
+        mark = group[0].get_closest_marker("sample")
+        assert mark is not None
+        (every,) = mark.args
+        for number, item in enumerate(group):
+            if number % every:
+                item.add_marker(pytest.mark.slow)
 
 
 def slow(*cases: Any) -> list[Any]:

@@ -21,6 +21,7 @@ def test_the_first_build_of_the_document_succeeds(tmp_path: Path, monkeypatch: p
     assert "mylib:SoftShrink" in bundle.notices[0]
 
 
+@pytest.mark.slow
 def test_the_example_in_the_repository_builds(tmp_path: Path) -> None:
     source, handlers = EXAMPLES / "soft_shrink.py", EXAMPLES / "soft_shrink_ops.py"
     bundle = bundler.build(f"{source}:soft_shrink", out=tmp_path / "x", ops=handlers)

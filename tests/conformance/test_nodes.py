@@ -14,7 +14,7 @@ import pytest
 from tests.conformance.cases import ml_cases, node_cases, saved_cases
 from tests.conformance.judge import assert_as_listed
 from tests.conformance.known_failures import reason
-from tests.samples import sampled
+from tests.samples import slow
 
 NAMES = sorted({**node_cases(), **ml_cases()})
 MANY = ("test_attention_", "test_affine_grid_")
@@ -25,7 +25,8 @@ GOAL = 1750
 def graphs() -> list[Any]:
     """Return the names of all cases, of which most of the MANY are slow."""
     many = [name for name in NAMES if name.startswith(MANY)]
-    return [*(name for name in NAMES if not name.startswith(MANY)), *sampled(many, 5)]
+    few = many[::5]
+    return [*(name for name in NAMES if not name.startswith(MANY)), *few, *slow(*sorted(set(many) - set(few)))]
 
 
 @pytest.mark.parametrize("name", graphs())

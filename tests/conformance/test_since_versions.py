@@ -14,6 +14,7 @@ ORT_OLDEST = 7
 """ONNX Runtime guarantees no older opset (docs/Versioning.md)."""
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("most", [1, pytest.param(MOST_PER_VERSION, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("op_type", "version"), VERSIONS, ids=[f"{op_type}-{version}" for op_type, version in VERSIONS])
 def test_operator_keeps_its_meaning(op_type: str, version: int, most: int) -> None:

@@ -139,6 +139,7 @@ def test_calls_without_a_message_do_not_hold_the_threads(attacked: Victim, metho
     assert alive <= 32
 
 
+@pytest.mark.slow
 def test_watchers_of_health_do_not_hold_the_threads(attacked: Victim) -> None:
     calls: list[Any] = []
 
@@ -255,6 +256,7 @@ def test_calls_beyond_the_limit_are_refused_with_its_flag() -> None:
             call.cancel()
 
 
+@pytest.mark.slow
 def test_arguments_of_the_user_win() -> None:
     with victim(*FLAGS, "--grpc_channel_arguments=grpc.max_receive_message_length=1000") as small:
         code, details = small.call(content(1))

@@ -330,6 +330,7 @@ def test_an_endless_body_ends_at_the_limit() -> None:
         refused(target, "exceeds the limit")
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("head", "piece"),
     [

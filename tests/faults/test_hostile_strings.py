@@ -113,6 +113,7 @@ def assert_clear(error: UsageError, capsys: pytest.CaptureFixture[str]) -> None:
     assert all(map(is_printable, capsys.readouterr().err.splitlines()))
 
 
+@pytest.mark.sample(5)
 @pytest.mark.parametrize("field", string_fields(), ids=lambda field: ".".join(field.path))
 def test_every_string_of_bundle_yaml_is_refused_clearly_or_kept(
     field: SpecField, usual: Callable[..., dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -97,6 +97,7 @@ def edited(root: Path) -> list[str]:
     return [str(problem) for problem in problems if problem.path != "serving/models.config"]
 
 
+@pytest.mark.sample(2)
 def test_every_moment_is_named_and_repaired(killed: list[Path]) -> None:
     named = 0
     assert len(killed) >= 20

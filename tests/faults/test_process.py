@@ -112,6 +112,7 @@ def test_killed_server_restarts_on_the_same_ports() -> None:
     connection.close()
 
 
+@pytest.mark.slow
 def test_corrupt_model_ends_the_start_and_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(MODELS / "rows" / "1", tmp_path / "m" / "1")
     (tmp_path / "m" / "1" / "saved_model.pb").write_bytes(b"\xff" * 5000)

@@ -120,6 +120,7 @@ def test_config_of_a_bundle_cannot_name_a_folder_outside_of_it(tmp_path: Path) -
             Server(bundle).start()
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("flag", ["model_config_file", "batching_parameters_file", "ssl_config_file", "monitoring_config_file"])
 @pytest.mark.parametrize("kind", ["FIFO", "device", "1 TB"])
 @pytest.mark.timeout(60)
@@ -159,6 +160,7 @@ def to_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("part", PARTS.values(), ids=PARTS)
 @pytest.mark.timeout(60)
 def test_fifo_in_a_version_fails_its_load(part: str, base_path: Path) -> None:

@@ -84,6 +84,7 @@ MODELS: dict[str, Callable[[Path, Path], Path]] = {
 }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("op", MODELS)
 def test_a_model_whose_signature_reaches_out_is_not_served(tmp_path: Path, canary: Path, op: str) -> None:
     MODELS[op](tmp_path / "model" / "1", canary)

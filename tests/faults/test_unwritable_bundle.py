@@ -63,6 +63,7 @@ def test_a_bundle_of_another_user_can_be_read_but_not_written(bundle: Path) -> N
         assert code == 1 and "cannot be written: Permission denied" in text, text
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("part", ["bundle.json", "models", "golden/mlp/1.npz", "."])
 def test_what_cannot_be_read_is_named(bundle: Path, part: str) -> None:
     (bundle / part).chmod(0)

@@ -40,6 +40,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], W
         started[-1].close()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kind", ["save", "build"])
 @pytest.mark.parametrize("name", sorted(path.name for path in FOUND.glob("*.onnx")))
 def test_file_found_earlier_is_converted_or_rejected(

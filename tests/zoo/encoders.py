@@ -29,7 +29,7 @@ def entry(name: str, model: str, config: str, settings: dict[str, Any] | None = 
 
 
 ENTRIES = (
-    entry("bert", "BertForSequenceClassification", "BertConfig", types=True, fast=True, saved=True),
+    entry("bert", "BertForSequenceClassification", "BertConfig", types=True, saved=True),
     entry("roberta", "RobertaForTokenClassification", "RobertaConfig", {**TINY, "pad_token_id": 1}),
     entry("distilbert", "DistilBertForSequenceClassification", "DistilBertConfig",
           {"vocab_size": VOCABULARY, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}),

@@ -69,7 +69,7 @@ def trunk(block: type[nn.Module], channels: int = 24) -> Built:
 ENTRIES = (
     entry("convnextv2_atto", settings={"depths": (1, 1, 1, 1), "dims": (16, 32, 64, 128)}, saved=True, transposes=1),
     Entry("replknet", "large kernels and mixers", partial(trunk, RepLk), transposes=1, nhwc=True),
-    Entry("van", "large kernels and mixers", partial(trunk, Van), fast=True, transposes=1, nhwc=True),
+    Entry("van", "large kernels and mixers", partial(trunk, Van), transposes=1, nhwc=True),
     entry("mixer_s32_224", settings={"img_size": 64}, saved=True),
     entry("poolformer_s12", transposes=1),
     entry("caformer_s18"),

@@ -172,7 +172,7 @@ ENTRIES = (
     Entry("wav2vec2", FAMILY, wav2vec2, saved=True),
     Entry("hubert", FAMILY, hubert),
     Entry("audio_spectrogram_transformer", FAMILY, spectrogram_transformer),
-    Entry("log_mel", FAMILY, log_mel, fast=True, saved=True),
+    Entry("log_mel", FAMILY, log_mel, saved=True),
     Entry("mfcc", FAMILY, mfcc),
     Entry("conformer", FAMILY, conformer),
 )

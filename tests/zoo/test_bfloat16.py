@@ -22,6 +22,7 @@ REFUSED = {"while_loop"}
 """Architectures whose only products are in the body of a loop, which stays in float32."""
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in table.ENTRIES]
 )

@@ -24,6 +24,7 @@ def _parameter(name: str, dtype: str) -> object:
     return pytest.param(name, dtype, id=f"{name}-{dtype}", marks=marks)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("name", "dtype"), [_parameter(name, dtype) for dtype in DTYPES for name in table.ENTRIES])
 def test_half(name: str, dtype: str, tmp_path: Path) -> None:
     from tests.zoo import check

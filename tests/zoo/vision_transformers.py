@@ -16,7 +16,7 @@ def entry(name: str, settings: dict[str, Any], size: int = 64, **facts: Any) -> 
 
 
 ENTRIES = (
-    entry("vit_tiny_patch16_224", PLAIN, fast=True, saved=True),
+    entry("vit_tiny_patch16_224", PLAIN, saved=True),
     entry("deit_tiny_distilled_patch16_224", PLAIN),
     entry("cait_xxs24_224", PLAIN),
     entry("beit_base_patch16_224", PLAIN),

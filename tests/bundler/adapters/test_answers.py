@@ -142,6 +142,7 @@ def test_examples_with_integers_booleans_and_floats(tmp_path: Path) -> None:
             np.testing.assert_allclose(client.regress("table", examples, signature="price"), expected, rtol=1e-5)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("options", "message"),
     [

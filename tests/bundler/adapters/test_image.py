@@ -52,6 +52,7 @@ def files() -> dict[str, bytes]:
     return out
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     "options",
     [

@@ -195,6 +195,7 @@ class Small(nn.Module):
         return self.conv(x).relu().mean((2, 3))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("size", "preprocess"), [(16, {"resize": [16, 16]}), (64, {})])
 def test_a_model_of_small_images_is_built_and_verified(size: int, preprocess: dict[str, Any], tmp_path: Path) -> None:
     torch.manual_seed(0)

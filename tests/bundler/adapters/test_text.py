@@ -46,6 +46,7 @@ def texts() -> list[str]:
     return [*WRITTEN, *prose, *drawn, *("a".join(characters[i : i + 256]) for i in range(0, len(characters), 256))]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("lowercase", [True, False], ids=["uncased", "cased"])
 def test_tokens_match_the_library(lowercase: bool, tmp_path: Path) -> None:
     """Uncased is read from tokenizer.json; cased, whose normalizer keeps accents and case, from vocab.txt."""

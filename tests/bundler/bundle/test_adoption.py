@@ -56,6 +56,7 @@ def test_a_folder_with_only_harmless_files_counts_as_empty(tmp_path: Path, name:
     check_folder(BundleLayout(tmp_path), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_refused_model_repository_advises_adopt(small_bundle: Path, tmp_path: Path) -> None:
     root = repository(tmp_path / "repo", small_bundle, "resnet/1", "resnet/2")
     with pytest.raises(UsageError, match="with resnet 1, 2") as caught:

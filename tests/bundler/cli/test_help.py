@@ -12,7 +12,6 @@ from bundler.cli import help as plain
 from bundler.cli.app import app
 from bundler.cli.output import console
 from tests.bundler.cli.commands import run
-from tests.samples import sampled
 
 COMMANDS = sorted(get_command(app).commands)  # type: ignore[attr-defined]
 
@@ -22,7 +21,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.mark.parametrize("width", sampled([40, 60, 100]))
+@pytest.mark.sample(3)
+@pytest.mark.parametrize("width", [40, 60, 100])
 def test_no_word_is_cut_or_broken_at_any_width(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     wide = {command: " ".join(run(*command, "--help").stdout.split()) for command in [(), *((c,) for c in COMMANDS)]}

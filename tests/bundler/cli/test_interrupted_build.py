@@ -29,6 +29,7 @@ def stopped(source: Path, out: Path, after: str, number: signal.Signals) -> subp
     return subprocess.CompletedProcess(command, child.returncode, stdout, log + stderr)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("after", "number", "code", "word"),
     [
@@ -139,6 +140,7 @@ def custom(): return Custom(), torch.ones(2, 3)
 '''
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "opset"),
     [

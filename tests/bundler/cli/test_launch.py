@@ -84,6 +84,7 @@ def test_a_signal_stops_the_server_once_it_serves(number: signal.Signals, small_
         os.kill(int(found[1]), 0)
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_endpoints_are_shown_stops_the_server_like_one_after_it(
     small_bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

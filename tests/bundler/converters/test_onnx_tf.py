@@ -273,6 +273,7 @@ def test_an_operator_with_an_unsupported_newer_form_works_at_an_older_opset(tmp_
     assert_agrees_with_onnx_runtime(model, path, np.ones((3, 4), np.float32))
 
 
+@pytest.mark.slow
 def test_a_crash_of_the_worker_is_reported_and_leaves_no_files(
     tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,7 @@ def test_several_outputs_and_lists_of_tensors_are_supported(tmp_path: Path) -> N
     assert attributes(total) == {"scale": 1.0}, "the default of the operator's schema"
 
 
+@pytest.mark.slow
 def test_a_handler_can_name_one_overload(tmp_path: Path) -> None:
     both = {"tfbundle_test::scaled": ("mylib", "Scaled")}
     assert len(exported(lambda x: OPS.scaled(OPS.scaled(x, 3.0)), both, tmp_path)) == 2
@@ -103,6 +104,7 @@ def test_unknown_operators_are_skipped(tmp_path: Path) -> None:
     assert exported(lambda x: x + 1, {"tfbundle_test::nothing": ("mylib", "A"), "no::such": ("mylib", "B")}, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_dynamic_size_cannot_be_an_attribute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     names = {"tfbundle_test::repeat": ("mylib", "Repeat")}
@@ -112,6 +114,7 @@ def test_a_dynamic_size_cannot_be_an_attribute(tmp_path: Path, monkeypatch: pyte
         exported(lambda x: OPS.repeat(x, x.shape[0]), names, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_dtype_becomes_its_number_in_onnx(tmp_path: Path) -> None:
     (node,) = exported(
         lambda x: OPS.lowered(x, torch.float16), {"tfbundle_test::lowered": ("mylib", "Lowered")}, tmp_path

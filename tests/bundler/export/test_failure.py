@@ -110,6 +110,7 @@ def test_a_report_without_operators_lists_none() -> None:
     assert unsupported_operators("# PyTorch ONNX Conversion Report\n\n- `x`: something else\n") == []
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("module", "line"), [(Positions(), "return (x * 2) + self.positions"), (OneLength(), "if x.shape[1] != 16:")]
 )

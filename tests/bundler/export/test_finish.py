@@ -81,6 +81,7 @@ class HalfEnds(nn.Module):
         return {"abs": magnitude, "sum": x.sum(), "twice": magnitude * 2}
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_outputs_keep_the_half_precision_of_the_model(dtype: torch.dtype, tmp_path: Path) -> None:
     name = str(dtype).removeprefix("torch.")

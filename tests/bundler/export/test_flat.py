@@ -21,6 +21,7 @@ class Attend(nn.Module):
         return nn.functional.scaled_dot_product_attention(x, x, value=x, attn_mask=mask)
 
 
+@pytest.mark.slow
 def test_attention_with_three_axes_becomes_one_node(tmp_path: Path) -> None:
     example = {"x": torch.randn(2, 5, 8), "mask": torch.rand(2, 5, 5) > 0.3}
     (exported,) = export_module(Attend(), tmp_path, example)

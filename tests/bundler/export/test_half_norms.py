@@ -28,6 +28,7 @@ def pooled(layers: int = 4, *, affine: bool = True) -> nn.Sequential:
     return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("affine", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["affine", "plain"])
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_outputs_are_as_near_to_float32_as_those_of_pytorch(dtype: torch.dtype, affine: bool, tmp_path: Path) -> None:
@@ -43,6 +44,7 @@ def test_outputs_are_as_near_to_float32_as_those_of_pytorch(dtype: torch.dtype, 
         assert 0 < ours <= 1.5 * pytorch
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("dtype", HALVES, ids=str)
 def test_the_norm_stays_apart_from_the_convolution(dtype: torch.dtype, tmp_path: Path) -> None:
     (exported,) = export_module(pooled(1).to(dtype), tmp_path, {"input": torch.randn(2, 3, 8, 8).to(dtype)})

@@ -132,6 +132,7 @@ def make():
 '''
 
 
+@pytest.mark.slow
 def test_the_command_line_builds_and_verifies_a_tagger(tmp_path: Path) -> None:
     (tmp_path / "tagger.py").write_text(MODEL)
     run("build", f"{tmp_path / 'tagger.py'}:make", "-o", tmp_path / "b", "--name", "m")

@@ -36,6 +36,7 @@ def test_weights_keep_their_names_and_nodes_record_the_users_line(tmp_path: Path
     assert "export/flat.py" not in trace
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("kind", "outputs"),
     [
@@ -86,6 +87,7 @@ def test_nested_constant_and_unused_inputs_are_supported(tmp_path: Path) -> None
     np.testing.assert_array_equal(exported.reference(exported.examples)["output"], np.full((2, 3), 6, np.float32))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.int64, torch.int32])
 def test_dtypes_are_kept(tmp_path: Path, dtype: torch.dtype) -> None:
     (exported,) = export_module(Answers("single"), tmp_path, torch.ones(2, 3, dtype=dtype))

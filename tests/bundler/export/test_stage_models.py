@@ -14,6 +14,7 @@ QUICK = ("multi_io", "tabular_mlp", "unet")
 SEQUENCES = ("bert", "minilm", "bilstm")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
 def test_a_real_model_keeps_its_signature_and_outputs(tmp_path: Path, name: str) -> None:
     model = MODELS[name]()

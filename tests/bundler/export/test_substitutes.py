@@ -43,6 +43,7 @@ def exported(module: nn.Module, work: Path, inputs: dict[str, Tensor], *specs: s
     return {node.op_type for node in onnx.load(signature.onnx).graph.node}
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("mode", ["sum", "mean", "max"])
 @pytest.mark.parametrize("padding", [None, 3])
 def test_bags_of_equal_length_need_no_loop(tmp_path: Path, mode: str, padding: int | None) -> None:
@@ -53,6 +54,7 @@ def test_bags_of_equal_length_need_no_loop(tmp_path: Path, mode: str, padding: i
     assert "Loop" not in operators and "Gather" in operators
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("mode", ["sum", "mean"])
 @pytest.mark.parametrize("last", [False, True], ids=["", "include_last_offset"])
 def test_bags_with_offsets_agree_with_pytorch(tmp_path: Path, mode: str, last: bool) -> None:
@@ -80,6 +82,7 @@ def test_weighted_bags_agree_with_pytorch(tmp_path: Path) -> None:
     exported(Weighted(), tmp_path, inputs, "x=int64[batch,5]", "weights=float32[batch,5]")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("p", [0.0, 1.0, 2.0, 3.0, float("inf")])
 def test_distances_agree_with_pytorch(tmp_path: Path, p: float) -> None:
     with seeded():
@@ -97,6 +100,7 @@ def test_attention_of_many_queries_over_one_key_is_one_node(tmp_path: Path) -> N
     assert "Attention" in operators
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("kind", ["tensor", "tensor, learned", "channel"])
 def test_fake_quantization_agrees_with_pytorch(tmp_path: Path, kind: str) -> None:
     """Halves are rounded to even and values are clamped to the range, as in torch's kernel."""

@@ -40,6 +40,7 @@ def test_an_unsupported_opset_is_refused(tmp_path: Path, requested: int, limit: 
         export_module(Net(), tmp_path, torch.ones(2, 3), opset=requested, max_opset=limit)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("name", ["LayerNorm", "GELU", "GroupNorm", "RMSNorm"])
 def test_a_normalization_is_one_node_at_the_default_opset(tmp_path: Path, name: str) -> None:
     layer = {"LayerNorm": nn.LayerNorm(8), "GELU": nn.GELU(), "GroupNorm": nn.GroupNorm(2, 8), "RMSNorm": nn.RMSNorm(8)}

@@ -176,6 +176,7 @@ class SelfAttention(nn.Module):
         return y.transpose(1, 2).reshape(batch, length, 24)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("dynamo", [False, True])

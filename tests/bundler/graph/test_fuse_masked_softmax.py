@@ -45,6 +45,7 @@ def fused(model: onnx.ModelProto) -> tuple[list[str], FuseMaskedSoftmax]:
     return [node.op_type for node in fusion(graph).model.graph], fusion
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize(("lowest", "result"), [(-np.inf, "MaskedSoftmax"), (LOWEST, "Softmax")])
 def test_replacement_of_nan_is_removed(lowest: float, result: str, swapped: bool, tmp_path: Path) -> None:

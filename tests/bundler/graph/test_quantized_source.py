@@ -72,6 +72,7 @@ def quantize(model: onnx.ModelProto, shape: tuple[int, ...], folder: Path, activ
 FORMS = [(QuantType.QUInt8, True), (QuantType.QInt8, True), (QuantType.QInt8, False)]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("activations", "per_channel"), FORMS, ids=["uint8 by channel", "int8 by channel", "int8"])
 @pytest.mark.parametrize(("make", "shape"), [(convolutional, IMAGE), (linear, ROWS)], ids=["convolutional", "linear"])
 def test_scales_and_answers_are_those_of_the_model(

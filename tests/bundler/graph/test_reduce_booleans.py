@@ -25,6 +25,7 @@ class Truths(torch.nn.Module):
         return (*by_axis, *whole)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("dtype", [torch.bool, torch.float32, torch.int64])
 def test_any_and_all_over_nothing_answer_as_pytorch(tmp_path: Path, dtype: torch.dtype) -> None:
     example = torch.tensor([[0, 1, 0, 1], [0, 0, 0, 1], [0, 1, 1, 1]]).to(dtype)

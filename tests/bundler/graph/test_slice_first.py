@@ -49,6 +49,7 @@ def fused(model: onnx.ModelProto) -> tuple[list[str], SliceFirst]:
     return [node.op_type for node in fusion(graph).model.graph], fusion
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("form", ["Gather", "Slice"])
 @pytest.mark.parametrize(
     ("perm", "axis", "shape"),

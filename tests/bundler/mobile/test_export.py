@@ -257,6 +257,7 @@ def test_normalization_that_does_not_fit_the_image_is_rejected() -> None:
     assert _normalized(model, ExportOptions()).preprocessing is None
 
 
+@pytest.mark.slow
 def test_image_settings_reach_metadata_readme_and_code(colors: Path) -> None:
     metadata, _ = unpack((colors / "colors-float32.tflite").read_bytes())
     assert metadata is not None

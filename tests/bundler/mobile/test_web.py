@@ -138,6 +138,7 @@ def test_hashes_are_those_of_the_npm_packages() -> None:
     assert tuple(re.findall(r'^ {4}dtype: "(\w+)"', source, re.MULTILINE)) == DTYPES
 
 
+@pytest.mark.slow
 def test_files_that_litert_js_cannot_run_are_not_on_the_page(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

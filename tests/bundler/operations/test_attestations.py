@@ -98,6 +98,7 @@ def test_pull_with_another_key_shows_nothing(signed: Path, address: OciAddress, 
     assert "by another key" in refused(address, tmp_path / "far", Trust(key_pair(tmp_path, "other").public), "TFB9203")
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("path", "name"),
     [(PAPERS[0], "bill of materials"), (PAPERS[1], "provenance of mlp version 1"), (SIGNATURE, "signature")],
@@ -129,6 +130,7 @@ def other_bundle(root: Path, target: Path) -> Path:
     return other
 
 
+@pytest.mark.slow
 def test_swapped_signature_is_refused(signed: Path, signer: KeyPair, address: OciAddress, tmp_path: Path) -> None:
     other = other_bundle(signed, tmp_path / "other")
     sign(other, SigningKey.load(signer.private))
@@ -141,6 +143,7 @@ def test_swapped_signature_is_refused(signed: Path, signer: KeyPair, address: Oc
     assert "was signed before the last build" in refused(address, tmp_path / "far", Trust(signer.public), "TFB9208")
 
 
+@pytest.mark.slow
 def test_added_junk_does_not_hide_the_genuine_signature(
     signed: Path, signer: KeyPair, address: OciAddress, tmp_path: Path
 ) -> None:

@@ -71,6 +71,7 @@ def test_every_config_has_the_label_and_serves_its_version(bundle: Path) -> None
     assert [p for p in Bundle.open(bundle).verify(parity=False) if p.serious] == []
 
 
+@pytest.mark.slow
 def test_each_rollback_undoes_one_promotion(bundle: Path) -> None:
     for version in (1, 2, 3):
         promote(bundle, "mlp", "stable", version)

@@ -123,6 +123,7 @@ def test_auto_mix_finds_the_two_layers(outlier_outcome: Outcome) -> None:
     assert mix.size_bytes < float32.size_bytes / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limits", "message"),
     [

@@ -134,6 +134,7 @@ def test_batch_and_other_dims_have_the_requested_sizes(tmp_path: Path) -> None:
     assert result.max_rel < 1e-5
 
 
+@pytest.mark.slow
 def test_a_large_rms_error_is_noted(tmp_path: Path) -> None:
     wrong = Converted(head=weights()["head"] * np.float32(1.5))
     spec = TfliteSpec(variants=("float32",), min_sqnr=3)
@@ -191,6 +192,7 @@ class NotInTflite(Converted):
         return outputs | {"logits": outputs["logits"] + unsupported}
 
 
+@pytest.mark.slow
 def test_error_names_all_operators_without_a_builtin_and_their_layers(
     tmp_path: Path, samples: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -215,6 +217,7 @@ class NoInt8Kernel(Converted):
             return outputs | {"logits": tf.cumsum(outputs["logits"], 1) - tf.cumsum(outputs["logits"], 1, exclusive=True)}
 
 
+@pytest.mark.slow
 def test_operator_without_int8_kernel_is_named_for_int8_io_and_stays_float_in_int8(tmp_path: Path, samples: Path) -> None:
     spec = TfliteSpec(variants=("int8-io", "int8"), calibration=str(samples))
     outcome = make_variants(NoInt8Kernel(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")

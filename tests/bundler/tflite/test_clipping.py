@@ -57,6 +57,7 @@ def test_negative_values_that_an_activation_function_ends_need_no_levels() -> No
     assert 2 < saturating[1] < 6
 
 
+@pytest.mark.slow
 def test_the_function_of_a_tensor_is_that_of_its_only_reader(tmp_path: Path) -> None:
     nodes = [
         *(helper.make_node("Conv", [x, "w"], [y], name=y) for x, y in (("x", "a"), ("swish", "b"), ("hard", "c"))),

@@ -65,6 +65,7 @@ def test_mask_as_long_as_the_keys_is_not_padded(tmp_path: Path) -> None:
     assert "PAD" not in resized.operators and "PADV2" not in resized.operators
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("from_torch", [True, False])
 def test_only_indices_of_torchs_embeddings_are_taken_as_they_are(tmp_path: Path, from_torch: bool) -> None:
     text = "(int64[batch,seq] ids) => (float[batch,seq,4] y) { y = Gather(w, ids) }"

@@ -115,6 +115,7 @@ def _spec(name: str) -> Any:
     return serving_message("ModelSpec")(name=name)
 
 
+@pytest.mark.slow
 def test_concurrent_calls_of_many_sizes_get_pytorchs_outputs(bundle: Bundle, net: nn.Module) -> None:
     rng = np.random.default_rng(0)
     images = [rng.normal(size=(1 + n % 7, 3, 16, 16)).astype(np.float32) for n in range(60)]

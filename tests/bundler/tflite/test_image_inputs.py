@@ -70,6 +70,7 @@ def written(model: onnx.ModelProto, form: ImageForm, folder: Path) -> TfliteMode
     return TfliteModel(path)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("case", "order", "operators"),
     [

@@ -102,6 +102,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> ExportedSignature:
     return exported
 
 
+@pytest.mark.slow
 def test_calibration_reduces_the_error_on_other_data(tmp_path: Path) -> None:
     file = float_file(Dense(), dense_calls(1, 0)[0], tmp_path)
     made = (Int4(file, dense_calls(32, 1), tmp_path / "s.tflite", calibrated=used).file() for used in (False, True))
@@ -110,6 +111,7 @@ def test_calibration_reduces_the_error_on_other_data(tmp_path: Path) -> None:
     assert calibrated > plain + 2
 
 
+@pytest.mark.slow
 def test_layer_that_loses_most_is_int8(encoder: ExportedSignature, tmp_path: Path) -> None:
     file = converted_file(encoder, calls(1)[0], tmp_path)
     made = Int4(file, calls(4), tmp_path / "s.tflite", calibrated=False)
@@ -119,6 +121,7 @@ def test_layer_that_loses_most_is_int8(encoder: ExportedSignature, tmp_path: Pat
     assert sqnr_db(file, made.file(), calls(16, seed=2), tmp_path) > only_int4 + 3
 
 
+@pytest.mark.slow
 def test_file_without_matrices_is_unchanged(tmp_path: Path) -> None:
     file = float_file(Small(), {"x": np.zeros((1, 8), np.float32)}, tmp_path)
     made = Int4(file, [{"x": np.ones((1, 8), np.float32)}], tmp_path / "s.tflite", calibrated=False)

@@ -31,6 +31,7 @@ def test_gather_of_one_index_is_delegated(tmp_path: Path, index: int) -> None:
     assert file.delegation.share == 1.0
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("indices", "operators"),
     [
@@ -62,6 +63,7 @@ ONE_OPERATOR: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("op_type", "attributes", "builtin"), ONE_OPERATOR, ids=[f"{c[0]}{c[1]}" for c in ONE_OPERATOR])
 def test_activation_is_one_operator(tmp_path: Path, op_type: str, attributes: dict[str, Any], builtin: str) -> None:
     file = lowered([helper.make_node(op_type, ["x"], ["y"], **attributes)], {"x": array(1, 5, 8)}, {}, tmp_path)
@@ -77,6 +79,7 @@ POOLS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("attributes", POOLS, ids=["pads", "ceil_mode", "both"])
 @pytest.mark.parametrize("variant", ["float32", "int8"])
 def test_max_pool_is_not_padded_with_the_lowest_number(tmp_path: Path, variant: Any, attributes: dict[str, Any]) -> None:

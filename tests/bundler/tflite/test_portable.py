@@ -102,6 +102,7 @@ def test_bool_input_is_true_for_every_value_but_zero(tmp_path: Path) -> None:
     assert outputs["no"].tolist() == [0, 1, 0]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("dtype", ["int8", "int16", "float64"])
 def test_other_types_are_cast_at_the_ends(tmp_path: Path, dtype: str) -> None:
     file, _ = compare(tmp_path, lambda x: {"y": tf.reshape(x, (4,)), "z": tf.cast(x, tf.float32)}, x=np.ones((2, 2), dtype))

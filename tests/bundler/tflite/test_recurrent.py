@@ -61,6 +61,7 @@ def test_states_start_from_zero_in_every_call_of_an_int8_file(tmp_path: Path) ->
 ZEROS, STATES = np.zeros((1, 1, H), np.float32), array(1, 1, H, seed=4)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("fused", "further"),
     [
@@ -98,6 +99,7 @@ def test_states_sliced_from_zeros_are_zeros(tmp_path: Path) -> None:
     lowered.assert_answers()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "further",
     [
@@ -114,6 +116,7 @@ def test_short_lstm_is_unrolled_and_runs_in_the_delegate(tmp_path: Path, further
     lowered.assert_answers()
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("op_type", "gates", "further"), [("GRU", 3, {}), ("GRU", 3, {"linear_before_reset": 1}), ("RNN", 1, {})]
 )
@@ -142,6 +145,7 @@ def test_long_sequences_of_narrow_layers_do_not_loop() -> None:
     assert not loops(1000, 128) and not loops(256, 64) and not loops(257, 128)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.usefixtures("long_sequences")
 @pytest.mark.parametrize(("direction", "steps"), [("reverse", 7), ("bidirectional", 64)])
 def test_wide_lstm_is_a_loop_in_float_and_in_int8(tmp_path: Path, direction: str, steps: int) -> None:
@@ -157,6 +161,7 @@ def test_wide_lstm_is_a_loop_in_float_and_in_int8(tmp_path: Path, direction: str
         lowered.assert_answers(atol=atol, rtol=1e-3)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize(("op_type", "gates", "states"), [("LSTM", 4, 2), ("GRU", 3, 1), ("RNN", 1, 1)])
 def test_layer_takes_batches_and_sequences_of_any_size(

@@ -76,6 +76,7 @@ def test_a_better_version_is_published_and_can_be_promoted(project: Path) -> Non
     assert promote(project / "dist", None, "stable", 2, require_gate=True).before == 1
 
 
+@pytest.mark.slow
 def test_clients_of_the_version_in_service_are_not_left_behind(project: Path) -> None:
     linear_digits.write(project / "digits.onnx", 300, pixels="image")
     refused = run("build", "digits.onnx", "-o", "dist", "--against", "1", code=3)

@@ -102,6 +102,7 @@ def test_a_lower_limit_lets_the_same_model_pass(tmp_path: Path) -> None:
     assert bundle.verify() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 def test_the_metric_of_an_evaluate_function_decides(mlp_onnx: Path, tmp_path: Path) -> None:
     metric = tmp_path / "metrics.py"
@@ -112,6 +113,7 @@ def test_the_metric_of_an_evaluate_function_decides(mlp_onnx: Path, tmp_path: Pa
     assert figures["passed"] and figures["evaluation"]["floor"] < figures["evaluation"]["value"]
 
 
+@pytest.mark.sample(2)
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("slower", [0.0, 1e9])
 def test_the_flag_is_rendered_for_models_that_pass(
@@ -155,6 +157,7 @@ def test_both_forms_are_measured_in_a_process_of_their_own(mlp_onnx: Path, tmp_p
     assert bundle.verify() == []
 
 
+@pytest.mark.slow
 def test_a_crash_is_survived_and_the_float32_model_is_published(
     mlp_onnx: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

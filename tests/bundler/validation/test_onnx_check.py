@@ -171,6 +171,7 @@ def masked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_masked_transformer_encoder_is_built_and_every_place_says_who_decided(masked: Path, tmp_path: Path) -> None:
     """ONNX Runtime's Attention wants the mask to have the query's length in its last axis but one, not one to be broadcast."""
     out = tmp_path / "b"

@@ -128,6 +128,7 @@ serving: {{batching: true{pads}}}
 """
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("source", "signatures", "pads", "is_on", "noted"),
     [

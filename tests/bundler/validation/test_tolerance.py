@@ -43,6 +43,7 @@ def references(module: nn.Module, dtype: torch.dtype, folder: Path) -> tuple[Ref
     return parity.run_references(export_module(module.eval().to(dtype), folder, {"input": x}))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("dtype", "value", "basis"),
     [

@@ -96,6 +96,7 @@ def wait_for_arrival() -> None:
 FLOODS = sorted(name for name in IN_COMPANY if "flood" in name)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", FLOODS)
 def test_full_queue_refuses_as_recorded(name: str, batched: Batched) -> None:
     with batched.busy():
@@ -113,6 +114,7 @@ COMPANIONS = {
 }
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("name", COMPANIONS)
 def test_failure_is_shared_by_the_batch_as_recorded(name: str, batched: Batched) -> None:
     with batched.busy():

@@ -88,6 +88,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("row", rows(None, "startup"), ids=lambda row: row["id"])
 def test_server_starts_as_recorded(row: Row, base: Path, tmp_path: Path) -> None:
     output, outcome = _run(row, tmp_path, base)

@@ -73,6 +73,7 @@ OPS: list[tuple[str, str, dict[str, Array], dict[str, Any]]] = [
 ]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("op_type", "constants", "attributes"), [o[1:] for o in OPS], ids=[o[0] for o in OPS])
 @pytest.mark.parametrize("stored", ["channels last", "as given"])
 def test_results_do_not_depend_on_the_storage_order(

@@ -50,6 +50,7 @@ def dims(case: RankCase, dynamic: bool) -> dict[str, list[str | int]]:
     }
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("dynamic", [True, False], ids=["dynamic", "static"])
 @pytest.mark.parametrize(
     "name",

@@ -181,6 +181,7 @@ def test_replicas_belong_to_the_autoscaler_in_prod(tmp_path: Path) -> None:
     assert kustomize(tmp_path / "k8s" / "base")["Deployment"]["spec"]["replicas"] == 3
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "image",
     [
@@ -299,6 +300,7 @@ def image_of(folder: Path, **sections: Any) -> Any:
     return kustomize(folder / "k8s" / "overlays" / "prod")["Deployment"]["spec"]["template"]["spec"]["containers"][0]["image"]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     "docker", [{"tag": "2.20.0"}, {"digest": "sha256:" + "a" * 64}, {"tag": "2.20.0", "digest": "sha256:" + "b" * 64}], ids=str
 )

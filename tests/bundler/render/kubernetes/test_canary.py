@@ -106,6 +106,7 @@ GRPC = "/tensorflow.serving.PredictionService/Predict"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("path", "headers", "expected"),
     [

@@ -148,6 +148,7 @@ def test_helm_lint_reports_no_problem(tree: Path) -> None:
     assert not report["errors"]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("chosen", SETS, ids=lambda names: "+".join(names)[:60] or "base")
 def test_helm_and_kustomize_render_the_same_objects(chosen: tuple[str, ...], tree: Path) -> None:
     name = "-".join(chosen)[:150] or "none"
@@ -218,6 +219,7 @@ def with_strings(word: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@pytest.mark.sample(6)
 @pytest.mark.parametrize(
     ("word", "source"),
     [
@@ -367,6 +369,7 @@ CONVENTIONAL = (
 """Values of a chart that `helm create` makes (Helm 3.19), besides httpRoute.rules, which are fixed here."""
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("path", CONVENTIONAL)
 def test_conventional_values_are_taken_up(path: str, tree: Path) -> None:
     """Each value changes the objects; the tests above and below show how."""

@@ -54,11 +54,13 @@ def test_the_schemas_reject_invalid_objects(tree: Path) -> None:
             assert_valid([document], VERSIONS[-1:])
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("chosen", ALONE, ids="+".join)
 def test_each_component_is_valid(chosen: tuple[str, ...], tree: Path) -> None:
     assert_valid(list(overlay_objects(tree, *chosen).values()))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("together", "suffix"),
     [*((names, "") for names in TOGETHER), (TOGETHER[1], "nameSuffix: -eu\n")],
@@ -93,6 +95,7 @@ def test_each_pair_of_components_is_valid(pair: tuple[str, str], tree: Path) -> 
     assert_valid(list(overlay_objects(tree, *pair).values()))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("chosen", [(), ("gateway", "canary", "gpu", "tls", "models-bucket"), ("models-pvc", "metrics")])
 def test_prod_has_the_components_of_the_spec(chosen: tuple[str, ...], tmp_path: Path) -> None:
     kubernetes.render(make_context(kubernetes={"components": chosen}, docker={"tag": "2.19.1-gpu"}), tmp_path)

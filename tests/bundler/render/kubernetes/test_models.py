@@ -104,6 +104,7 @@ def test_a_volume_for_pulled_models_holds_all_versions_and_their_layers(tmp_path
     assert [mount["name"] for mount in pod["initContainers"][0]["volumeMounts"]] == ["models"]  # no Secret is set
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("settings", "reference"),
     [

@@ -11,7 +11,6 @@ import pytest
 from bundler.render import kubernetes
 from tests.bundler.render.conftest import make_context
 from tests.bundler.render.kubernetes.cluster import ALONE, TOGETHER, Object, kustomize, overlay
-from tests.samples import sampled
 
 SETS = ((), *ALONE, *TOGETHER)
 SELECTORS = ("selector", "podSelector", "labelSelector")
@@ -43,7 +42,8 @@ def pods_of(objects: list[Object]) -> list[dict[str, str]]:
     return [o["spec"]["template"]["metadata"]["labels"] for o in objects if o["kind"] in ("Deployment", "Job")]
 
 
-@pytest.mark.parametrize("chosen", sampled(SETS, 4), ids=lambda names: "+".join(names)[:60] or "base")
+@pytest.mark.sample(4)
+@pytest.mark.parametrize("chosen", SETS, ids=lambda names: "+".join(names)[:60] or "base")
 def test_two_bundles_keep_apart(chosen: tuple[str, ...], trees: dict[str, Path]) -> None:
     """The overlays are a user's own, which set no labels."""
     rendered = {name: kustomize(overlay(tree, chosen, name=f"own-{len(chosen)}-{chosen[:1]}")) for name, tree in trees.items()}

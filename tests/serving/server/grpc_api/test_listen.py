@@ -132,6 +132,7 @@ def test_mutual_tls_needs_a_certificate_of_the_authority(mutual_tls: Server, key
         assert predict(opened) == [1, 2, 3, 4]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("text", "words"),
     [

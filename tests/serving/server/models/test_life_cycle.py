@@ -84,6 +84,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("damage", BROKEN)
 def test_broken_version_shows_its_error_and_leaves_the_old_one_serving(
     damage: str, base_path: Path, publish: Publish

@@ -199,6 +199,7 @@ def test_image_is_resized_and_sent_and_its_classes_are_shown(page: Playground, t
     assert np.allclose(sent["inputs"]["image"], 250 / 127.5 - 1, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_images_of_dynamic_size_are_sent_at_once(page: Playground, tmp_path: Path) -> None:
     page.model("pictures", "colour")
     files = [picture(tmp_path / "a.png", 0), picture(tmp_path / "b.png", 255)]
@@ -278,6 +279,7 @@ def test_classify_and_regress_take_examples(page: Playground) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_python_classify_and_regress_calls_give_the_same_answer(page: Playground) -> None:
     page.model("clsreg", "serving_default")
     page.fill("examples as JSON", '[{"x": [1.0, 2.0], "note": "it\'s \\"q\\""}, {"x": [-0.5, 3e0]}]')
@@ -339,6 +341,7 @@ def test_python_calls_give_the_same_answer(page: Playground) -> None:
     assert np.allclose(json.loads(run([sys.executable, "-c", printed])), np.ravel(want), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_calls_with_every_dtype_and_awkward_strings_give_the_same_answer(page: Playground) -> None:
     page.model("types", "serving_default")
     page.fill("s as text, one string per line", 'it\'s $HOME `x` \\ "q" ü')
@@ -379,6 +382,7 @@ window.clearTimeout = (number) => { if (number < 0) timers[-number - 1] = () => 
 """
 
 
+@pytest.mark.slow
 def test_copied_message_is_shown_for_its_full_time(page: Playground) -> None:
     page.model("rows", "single")
     page.browser.execute_script(TIMERS)
@@ -420,6 +424,7 @@ def test_names_of_tensors_and_signatures_are_never_interpreted(page: Playground)
     assert page.browser.title == "Models served here"
 
 
+@pytest.mark.slow
 def test_name_with_a_line_feed_stays_in_the_comment_of_a_call(page: Playground) -> None:
     page.model("odd")
     signature = Select(page.get("#signature"))
@@ -507,6 +512,7 @@ def test_shares_and_logits_are_shown_as_classes(page: Playground, name: str, row
     assert classes is None if shown is None else np.allclose(classes["row"], shown)
 
 
+@pytest.mark.slow
 def test_classes_are_named_by_the_output_classes(page: Playground) -> None:
     reply = '{"outputs": {"classes": [["cat", "dog"]], "scores": [[0.2, 0.7]]}}'
     script = """
@@ -517,6 +523,7 @@ def test_classes_are_named_by_the_output_classes(page: Playground) -> None:
     assert [item.text.split("\n") for item in page.all("#answer .bars li")] == [["dog", "70.0 %"], ["cat", "20.0 %"]]
 
 
+@pytest.mark.slow
 def test_refresh_keeps_the_forms_content(page: Playground) -> None:
     page.model("rows", "single")
     page.fill("x as JSON", "[[5, 6, 7, 8]]")
@@ -541,6 +548,7 @@ def test_calls_depend_on_the_servers_grpc_port_and_tls(page: Playground) -> None
     assert "-plaintext" not in secure["grpcurl"]
 
 
+@pytest.mark.slow
 def test_large_call_reads_standard_input(page: Playground) -> None:
     page.model("pictures", "colour")
     page.send()

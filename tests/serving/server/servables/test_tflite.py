@@ -48,6 +48,7 @@ def test_file_is_served_without_a_saved_model_and_resized_for_each_request(folde
             np.testing.assert_allclose(answer, 2 * x + 1, rtol=1e-6)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("array", "status", "text"),
     [

@@ -30,6 +30,7 @@ def test_warmup_records_are_answered_before_the_version_serves(
     assert "Answered 3 warm-up records" in caplog.text
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("records", "error"),
     [

@@ -217,6 +217,7 @@ def assert_grouped_agrees(inputs: dict[str, Array], names: list[str] = GQA_NAMES
     )  # fmt: skip
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("rotary", [0, 1])
 @pytest.mark.parametrize("window", [-1, 3])
 def test_group_query_attention_of_a_prompt_and_its_next_token(rotary: int, window: int) -> None:

@@ -33,6 +33,7 @@ def depthwise(kernel: tuple[int, ...], *, multiplier: int = 1, dynamic: Any = No
     return model_of([node], inputs, ["y"], weights, dynamic={"x": dynamic or list(inputs["x"].shape)}), inputs
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize(
     ("parts", "further"),
     [

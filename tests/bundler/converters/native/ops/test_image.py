@@ -23,6 +23,7 @@ FORMS: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("attributes", [f[1] for f in FORMS], ids=[f[0] for f in FORMS])
 @pytest.mark.parametrize("size", [(14, 20), (9, 13), (4, 5)])
 @pytest.mark.parametrize("computed", [False, True], ids=["static", "computed"])
@@ -37,6 +38,7 @@ def test_interpolate_to_a_size(attributes: dict[str, Any], size: tuple[int, int]
         assert_agrees(model_of([node], {"x": x}, ["y"], {"sizes": sizes}, dynamic={"x": [2, 3, 7, 10]}), {"x": x})
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("attributes", [f[1] for f in FORMS], ids=[f[0] for f in FORMS])
 @pytest.mark.parametrize("scale", [2.0, 0.5])
 def test_interpolate_images_of_dynamic_size_by_a_scale(attributes: dict[str, Any], scale: float) -> None:

@@ -75,6 +75,7 @@ def test_trees_without_branches() -> None:
     assert_op_agrees("TreeEnsembleRegressor", ROWS, n_targets=1, **nodes, **leaf_weights(leaves, "target", [0]))
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("transform", TRANSFORMS)
 def test_tree_classifier(transform: str) -> None:
     nodes, leaves = random_forest(3)

@@ -30,6 +30,7 @@ def test_max_pool(shape: tuple[int, ...], window: dict[str, Any]) -> None:
     assert_node_agrees("MaxPool", {"x": array(*shape) - 3}, **window)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(("shape", "window"), [w[1:] for w in WINDOWS], ids=IDS)
 @pytest.mark.parametrize("include", [0, 1])
 def test_average_pool(shape: tuple[int, ...], window: dict[str, Any], include: int) -> None:
@@ -58,6 +59,7 @@ def test_lp_pool() -> None:
     assert_node_agrees("LpPool", {"x": array(2, 3, 8, 8)}, kernel_shape=[3, 3], strides=[2, 2], p=3)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool", "LpPool"])
 @pytest.mark.parametrize(
     "window",
@@ -90,6 +92,7 @@ def test_global_lp_pool(p: int) -> None:
     assert_node_agrees("GlobalLpPool", {"x": array(2, 3, 5, 7)}, p=p)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
 @pytest.mark.parametrize("attributes", [{}, {"pads": [1] * 6, "strides": [2, 1, 2]}, {"auto_pad": "SAME_UPPER"}], ids=str)
 @pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool"])

@@ -46,6 +46,7 @@ def assert_layer_agrees(
     assert_agrees(model, inputs)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("kind", GATES)
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 @pytest.mark.parametrize("lengths", [False, True])

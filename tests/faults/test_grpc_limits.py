@@ -218,6 +218,7 @@ def test_streams_that_are_reset_at_once_do_no_harm(attacked: Victim) -> None:
         assert stream_resets(attacked)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("frame", [_frame(6, 0, 0, bytes(8)), _frame(4, 0, 0, b"")], ids=["ping", "settings"])
 def test_floods_of_control_frames_end_their_connection_or_do_no_harm(attacked: Victim, frame: bytes) -> None:
     with beside(attacked):

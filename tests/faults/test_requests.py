@@ -146,6 +146,7 @@ def test_tensor_shape_larger_than_memory_is_refused(server: Server) -> None:
     assert code_of(server, request.SerializeToString()) == ("INVALID_ARGUMENT", "tensor parsing error: x")
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("mebibytes", "limits"), [(32, "default"), (100, "larger")])
 def test_large_message_is_answered_over_grpc(server: Server, patient: Server, mebibytes: int, limits: str) -> None:
     target = server if limits == "default" else patient

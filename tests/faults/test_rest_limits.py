@@ -210,6 +210,7 @@ def are_busy(processes: set[psutil.Process]) -> bool:
     return sum(sum(process.cpu_times()[:2]) for process in processes) > before
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("leaves", [True, False], ids=["client leaves", "time limit"])
 def test_work_ends_with_its_request(models: Path, leaves: bool) -> None:
     body = b'{"inputs": [' + b"1.25," * 10_000_000 + b"1]}"

@@ -118,6 +118,7 @@ def test_saved_fused_product_is_refused(server: ServerProcess) -> None:
         ask(server, "fused", "product", a=ones(1, 0), b=ones(0, 2))
 
 
+@pytest.mark.sample(2)
 def test_built_product_of_inputs_is_its_bias(onednn: str, tmp_path: Path) -> None:
     """The graph of a bundle is right as it is: `x @ w + b` with an inner size of 0 that only the request knows."""
     nodes = [helper.make_node("MatMul", ["x", "w"], ["p"]), helper.make_node("Add", ["p", "b"], ["y"])]

@@ -54,6 +54,7 @@ def normalized_convolution() -> nn.Module:
         return nn.Sequential(*layers).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "cast_half"),
     [

@@ -157,6 +157,7 @@ def test_a_build_checks_the_handler_and_names_the_runtime_that_was_not_compared(
     assert bundle.verify() == []
 
 
+@pytest.mark.slow
 def test_a_wrong_handler_is_named_as_the_first_suspect(handlers: Path, tmp_path: Path) -> None:
     handlers.write_text(HANDLER.format(wrong=" * 1.01"))
     with pytest.raises(ParityError) as caught:

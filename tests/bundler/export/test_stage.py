@@ -55,6 +55,7 @@ def test_outputs_are_named_after_the_structure_of_the_result(tmp_path: Path, kin
     assert_same_answers(exported)
 
 
+@pytest.mark.slow
 def test_the_outputs_of_a_dataclass_have_the_names_of_its_fields(tmp_path: Path) -> None:
     module, inputs = load_example("multi_io").multi_io_dataclass()
     (exported,) = export_module(module, tmp_path, inputs)
@@ -127,6 +128,7 @@ def test_a_further_signature_can_have_its_own_inputs(tmp_path: Path) -> None:
     assert one.examples["x"].shape == (1, 3)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("row", "what"),
     [({"method": "decode"}, "no method 'decode'"), ({"outputs": ["nope"]}, "which the model does not have")],

@@ -10,11 +10,10 @@ from bundler.graph.onnx_signature import load_graph, opset_of, signature_of
 from tests.bundler.exporting import assert_same_answers, export_module
 from tests.models import MODELS
 
-QUICK = ("multi_io", "tabular_mlp", "unet")
+QUICK = ("multi_io", "tabular_mlp")
 SEQUENCES = ("bert", "minilm", "bilstm")
 
 
-@pytest.mark.sample(3)
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in MODELS])
 def test_a_real_model_keeps_its_signature_and_outputs(tmp_path: Path, name: str) -> None:
     model = MODELS[name]()

@@ -203,6 +203,7 @@ def test_damaged_model_is_converted_or_rejected(
         assert len(str(exc)) < 20_000
 
 
+@pytest.mark.slow
 def test_weights_listed_as_inputs_are_constants(tmp_path: Path) -> None:
     """IR version 3 in a whole build, which lists weights among the inputs."""
     text = """<ir_version: 3, opset_import: ["" : 9]>

@@ -123,6 +123,7 @@ def test_signing_without_a_key_needs_an_identity(unsigned: Path, signer: KeyPair
     assert not (unsigned / "attestations").exists()
 
 
+@pytest.mark.slow
 def test_identity_token_that_sigstore_does_not_take_is_refused(unsigned: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*arguments: object, **settings: object) -> None:
         raise ConnectionError("Failed to resolve 'tuf-repo-cdn.sigstore.dev'\nmore")

@@ -148,6 +148,7 @@ def test_verify_checks_both_files(bundle: Bundle, net: nn.Module, tmp_path: Path
     assert {row.runtime for row in check_golden(golden, folder).failures} == {"tflite-fast-path"}
 
 
+@pytest.mark.slow
 def test_file_with_other_outputs_than_pytorch_is_not_published(
     net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

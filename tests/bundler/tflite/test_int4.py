@@ -156,6 +156,7 @@ def test_variant_below_its_gate_is_rejected_and_leaves_no_file(encoder: Exported
     assert not list(tmp_path.glob("*.tflite"))
 
 
+@pytest.mark.slow
 def test_older_runtime_is_refused(encoder: ExportedSignature, tmp_path: Path) -> None:
     outcome = built(encoder, tmp_path, target_runtime="litert==1.2")
     assert "litert 1.2.0 cannot run the int4 TFLite file" in outcome.rejected[0].error.what

@@ -67,6 +67,7 @@ def test_the_shipped_tree_equals_the_rendered_example(tmp_path: Path) -> None:
         assert (tmp_path / "k8s" / path).read_text() == (kubernetes.TREE / path).read_text(), path
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_every_object_is_valid_and_pods_are_restricted(
     tree: tuple[RenderContext, Path], overlay: str
@@ -82,6 +83,7 @@ def test_overlays_have_the_expected_objects(tree: tuple[RenderContext, Path]) ->
     assert prod["HorizontalPodAutoscaler"]["apiVersion"] == "autoscaling/v2"
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_selectors_match_the_overlays_own_pods_only(
     tree: tuple[RenderContext, Path], overlay: str
@@ -102,6 +104,7 @@ def test_selectors_match_the_overlays_own_pods_only(
     assert other["Deployment"]["metadata"]["name"] != objects["Deployment"]["metadata"]["name"]
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_references_between_objects_are_consistent(tree: tuple[RenderContext, Path], overlay: str) -> None:
     objects = kustomize(tree[1] / "overlays" / overlay)
@@ -122,6 +125,7 @@ def test_references_between_objects_are_consistent(tree: tuple[RenderContext, Pa
         assert allowed <= set(ports)
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_server_finds_its_files_and_flags(tree: tuple[RenderContext, Path], overlay: str) -> None:
     case, folder = tree

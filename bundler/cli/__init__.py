@@ -8,9 +8,6 @@ def main() -> None:
     import gc
     import sys
 
-    from bundler.process import garbage
-
-    garbage.collect_seldom()
     from bundler.cli.app import app
 
     sys.unraisablehook = _keep_interrupt

@@ -14,6 +14,7 @@ from bundler.many.engine import Engine, Hooks, Outcome
 from bundler.many.placement import current_version, place, read
 from bundler.many.units import Unit, find_entry, units_of
 from bundler.pipeline import ModelBuild, Target, plan, publish_builds
+from bundler.process import garbage
 from bundler.validation.request import check_models
 from serving.texts import plural
 
@@ -65,6 +66,7 @@ class Many:
     outcomes: tuple[Outcome, ...]
 
 
+@garbage.collected_seldom()
 def build_many(models: Models, out: Path, engine: Engine, cache: Cache, hooks: Hooks, *, version: int | None = None) -> Many:
     """Build every model as a new version in the bundle at `out`.
 

@@ -24,7 +24,7 @@ def collect_seldom() -> None:
 
 @contextmanager
 def collected_seldom() -> Iterator[None]:
-    """Collect garbage seldom during a build in the user's process."""
+    """Collect garbage seldom during a build in a process that may go on: the user's, or one that serves afterwards."""
     thresholds = gc.get_threshold()
     collect_seldom()
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bundler.process import garbage
 from tests import onednn, preloaded
 from tests.samples import mark_samples
 from tests.zoo import summary as zoo
@@ -77,9 +78,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep what is imported out of garbage collections, each of which would take a third of a second: builds ask for one."""
+    """Keep what is imported out of garbage collections, each of which would take a third of a second, and make them rare."""
     gc.collect()
     gc.freeze()
+    garbage.collect_seldom()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

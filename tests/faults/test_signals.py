@@ -73,6 +73,7 @@ def running_request(server: ServerProcess, turns: int = FOR_HOURS) -> Iterator[N
         worker.join()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)])
 def test_second_signal_ends_the_server_at_once(spinner: Path, number: int, code: int) -> None:
     """A signal that comes twice within an instant, as `timeout` sends it, counts once."""

@@ -280,6 +280,7 @@ def test_an_evaluate_function_that_fails_rejects_the_variant(
     assert not record["tflite_refused"]["float16"]["below_gate"]
 
 
+@pytest.mark.slow
 def test_bad_calibration_data_rejects_only_the_variants_that_need_it(nets: Path, tmp_path: Path) -> None:
     samples = np.linspace(0, 1, 36, dtype=np.float32).reshape(9, 4)
     samples[5, 2] = np.nan

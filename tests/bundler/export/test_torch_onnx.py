@@ -23,6 +23,7 @@ def test_a_transformer_encoder_is_exported_without_its_fast_path(tmp_path: Path)
     assert {"seq-8", "batch-5"} <= set(assert_same_answers(exported))
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("requested", "limit", "written"), [(None, None, 23), (18, None, 18), (15, None, 15), (None, 15, 15)])
 def test_the_requested_opset_is_written(
     tmp_path: Path, requested: int | None, limit: int | None, written: int

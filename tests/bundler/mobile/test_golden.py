@@ -55,6 +55,7 @@ def test_equal_contents_are_one_file(colors: Path) -> None:
     assert len(set(contents)) == len(contents)
 
 
+@pytest.mark.slow
 def test_files_that_take_pixels_answer_as_those_of_the_model_s_values(colors: Path, pixels: Path) -> None:
     """The same image, prepared without a normalization, gives the same scores."""
     golden = np.frombuffer((pixels / "golden/colors/float32.image_.bin").read_bytes(), np.float32)

@@ -149,6 +149,7 @@ def test_models_or_bundle_alone_get_the_tag_itself(running: RunningRegistry, bun
     assert alone["image"] is None and pull(running.address("team/alone:1"), "-o", tmp_path / "out")["digest"] == alone["digest"]
 
 
+@pytest.mark.slow
 def test_pinned_manifests_name_the_image_by_its_digest(running: RunningRegistry, bundle: Path, tmp_path: Path) -> None:
     address = running.address("team/pin:1")
     pushed = push(bundle, address, "--pin")

@@ -23,6 +23,8 @@ from bundler.validation import parity
 from bundler.values.exported import ExportedSignature
 from tests.models import load_example, seeded
 
+pytestmark = pytest.mark.slow  # trains a network and makes every variant of it
+
 VARIANTS = ("float32", "float16", "dynamic", "int8")
 
 
@@ -78,7 +80,6 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
     return Digits(exported, {v.variant: v for v in variants}, folder / "1", images[1400:], labels[1400:])
 
 
-@pytest.mark.slow
 def test_every_variant_has_pytorchs_accuracy(digits: Digits) -> None:
     (logits,) = digits.exported.reference({"image": digits.images}).values()
     expected = float(np.mean(logits.argmax(1) == digits.labels))

@@ -149,6 +149,7 @@ def test_variant_is_published_behind_its_gate(encoder: ExportedSignature, tmp_pa
     assert result.size_bytes == result.path.stat().st_size < 30_000
 
 
+@pytest.mark.slow
 def test_variant_below_its_gate_is_rejected_and_leaves_no_file(encoder: ExportedSignature, tmp_path: Path) -> None:
     outcome = built(encoder, tmp_path, min_sqnr=60)
     assert not outcome.variants

@@ -157,6 +157,7 @@ def test_status_lists_the_versions(client: Client) -> None:
     assert "saved_model.pb is damaged" in str(broken)
 
 
+@pytest.mark.sample(4)
 @pytest.mark.parametrize("kind", ["grpc", "column"])
 def test_it_waits_for_a_model_that_is_loading(kind: str) -> None:
     with small_server() as endpoints, open_client(endpoints, kind) as client:

@@ -32,6 +32,7 @@ from tests.serving.server.calls import (
 from tests.serving.server.recordings import MODELS
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("interface", ["rest", "grpc"])
 def test_new_version_replaces_the_old_without_a_failed_request(
     interface: str, base_path: Path, publish: Publish
@@ -144,6 +145,7 @@ def test_last_version_stays_with_servable_versions_always_present(
     assert "Refusing to unload all versions for Servable: m" in caplog.text
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize("replacement", ["nothing", "a file"])
 def test_versions_stay_while_the_base_path_cannot_be_read(replacement: str, base_path: Path) -> None:
     with Server(base_path, poll_seconds=0) as server:

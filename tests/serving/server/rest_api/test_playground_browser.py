@@ -179,6 +179,7 @@ def test_models_versions_states_and_labels_are_listed(page: Playground) -> None:
     assert "2 AVAILABLE" in rows["rows"] and "1 AVAILABLE" in rows["rows"] and "stable → 1" in rows["rows"]
 
 
+@pytest.mark.slow
 def test_image_is_resized_and_sent_and_its_classes_are_shown(page: Playground, tmp_path: Path) -> None:
     page.model("pictures", "serving_default")
     page.field("image from image files").send_keys(str(picture(tmp_path / "bright.png", 250)))
@@ -230,6 +231,7 @@ def test_text_is_sent_as_strings(page: Playground) -> None:
     assert 'it\'s "so" \\ 🙂' in page.get("#answer").text
 
 
+@pytest.mark.slow
 def test_json_is_prefilled_and_checked_while_typing(page: Playground) -> None:
     page.model("rows", "serving_default")
     first = page.field("Example rows")
@@ -249,6 +251,7 @@ def test_json_is_prefilled_and_checked_while_typing(page: Playground) -> None:
     assert "The JSON is not complete" in page.get("#trouble").text
 
 
+@pytest.mark.slow
 def test_64_bit_integers_and_non_finite_floats_are_exact(page: Playground) -> None:
     page.model("types", "one_i64")
     page.fill("i64 as JSON", "[9007199254740993, -9223372036854775808]")
@@ -297,6 +300,7 @@ def test_python_classify_and_regress_calls_give_the_same_answer(page: Playground
     assert "value: nan" in run([sys.executable, "-c", page.copied("Python, plain gRPC")])
 
 
+@pytest.mark.slow
 def test_refusal_shows_the_servers_error(page: Playground) -> None:
     page.model("rows", "half")
     assert "cannot read float16 from JSON" in page.get("#inputs").text
@@ -404,6 +408,7 @@ def test_names_are_never_interpreted_as_markup(page: Playground) -> None:
     assert page.browser.title == "Models served here"
 
 
+@pytest.mark.slow
 def test_names_of_tensors_and_signatures_are_never_interpreted(page: Playground) -> None:
     page.model("odd")
     signature = Select(page.get("#signature"))
@@ -475,6 +480,7 @@ def test_playground_is_keyboard_accessible(page: Playground) -> None:
     assert page.get("#panel-1").is_displayed() and not page.get("#panel-0").is_displayed()
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1200), ("dark", 360)])
 def test_page_is_accessible_and_fits_the_viewport(page: Playground, scheme: str, width: int) -> None:
     browser = page.browser
@@ -497,6 +503,7 @@ def test_page_is_accessible_and_fits_the_viewport(page: Playground, scheme: str,
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("name", "row", "shown"),
     [
@@ -558,6 +565,7 @@ def test_large_call_reads_standard_input(page: Playground) -> None:
     assert json.loads(run(["bash"], input=command)) == page.reply()
 
 
+@pytest.mark.slow
 def test_link_selects_model_version_and_signature(page: Playground) -> None:
     page.open("#model=types&version=v%3A1&signature=one_b")
     assert page.get("#model").get_property("value") == "types"

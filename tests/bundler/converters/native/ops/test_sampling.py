@@ -9,6 +9,7 @@ from onnx import helper
 from tests.bundler.converters.native.oracle import array, assert_agrees, assert_node_agrees, model_of
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize("mode", ["linear", "nearest", "cubic"])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
 @pytest.mark.parametrize("aligned", [0, 1])

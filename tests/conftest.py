@@ -18,6 +18,8 @@ from tests.zoo import summary as zoo
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+garbage.collect_seldom()
+
 # A shell starts background jobs with SIGINT ignored, which children inherit; but some tests interrupt processes by SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -78,10 +80,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep what is imported out of garbage collections, each of which would take a third of a second, and make them rare."""
+    """Keep what is imported out of garbage collections, each of which would take a third of a second."""
     gc.collect()
     gc.freeze()
-    garbage.collect_seldom()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -60,6 +60,7 @@ def ones(*shape: int) -> Array:
     return np.ones(shape, np.float32)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("a", "b", "shape"),
     [

@@ -74,7 +74,7 @@ def entry(name: str, model: str, settings: dict[str, Any] | None = None, *, mask
 
 
 ENTRIES = (
-    entry("gpt2", "GPT2LMHeadModel", GPT2, fast=True, saved=True, signatures=step(HEADS)),
+    entry("gpt2", "GPT2LMHeadModel", GPT2, saved=True, signatures=step(HEADS)),
     entry("llama", "LlamaForCausalLM", saved=True, signatures=step(2)),
     entry("qwen2", "Qwen2ForCausalLM", mask=True),
     entry("qwen3", "Qwen3ForCausalLM", {**TINY, "head_dim": 8}, signatures=step(2, "new")),

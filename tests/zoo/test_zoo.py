@@ -51,4 +51,4 @@ def test_names_are_unique_and_known_failures_exist() -> None:
     assert len(table.ENTRIES) == sum(len(table.entries_of(family)) for family in table.FAMILIES)
     assert len(table.ENTRIES) - len(REASONS) >= GOAL
     assert not set(REASONS) - set(table.ENTRIES)
-    assert sum(entry.fast for entry in table.ENTRIES.values()) >= 6
+    assert sum(entry.fast for entry in table.ENTRIES.values()) >= 5

@@ -127,6 +127,7 @@ def test_a_wrong_float32_file_fails_parity(tmp_path: Path) -> None:
     assert "tflite-float32, serving_default, draw example: output 'logits'" in str(report.error())
 
 
+@pytest.mark.slow
 def test_batch_and_other_dims_have_the_requested_sizes(tmp_path: Path) -> None:
     spec = TfliteSpec(variants=("float32",), batch=3, dims={"seq": 6})
     (result,) = build_variants(Converted(), exported(tmp_path / "m.onnx"), spec, tmp_path, "m")

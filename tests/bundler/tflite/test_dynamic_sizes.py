@@ -34,6 +34,7 @@ def ids_of(rows: int, length: int) -> Array:
     return np.arange(rows * length).reshape(rows, length) * 7 % 10
 
 
+@pytest.mark.sample(3)
 @pytest.mark.parametrize(
     ("body", "weights"),
     [

@@ -42,6 +42,7 @@ def long_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bundler.converters.native.ops.unrolled.MOST_STEPS", 0)
 
 
+@pytest.mark.sample(2)
 @pytest.mark.usefixtures("long_sequences")
 @pytest.mark.parametrize(("direction", "count"), [("forward", 1), ("reverse", 1), ("bidirectional", 2)])
 def test_an_lstm_is_one_operator_per_direction(tmp_path: Path, direction: str, count: int) -> None:

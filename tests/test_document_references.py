@@ -24,6 +24,8 @@ _PLACEHOLDER = re.compile(r"(?:^|/)[A-Z]{3,}(?:[./]|$)")
 _MAKE = re.compile(r"^(?:[$#] )?make ((?:[a-z][a-z-]*\b ?)+)", re.MULTILINE)
 _MODULE = re.compile(r"python -m ((?:bundler|serving|docs|tests|benchmarks)(?:\.\w+)*)")
 _OWN_PAGE = re.compile(r"https://github\.com/[\w-]+/tfbundle/(?:blob|tree|raw)/main/")
+OUTPUTS = ("dist", "build")
+"""Folders that `make demo` and others write to, and that git ignores."""
 IN_BUNDLES = ("serving/models.config",)
 """Paths of files in a bundle whose first folder has the name of a folder of the repository."""
 
@@ -81,7 +83,7 @@ def named_paths(path: Path) -> Iterator[str]:
     for token in tokens(path):
         if token.type == "code_inline" and _PATH.fullmatch(token.content) and not _PLACEHOLDER.search(token.content):
             first = token.content.partition("/")[0]
-            if (ROOT / first).is_dir() and token.content not in IN_BUNDLES:
+            if (ROOT / first).is_dir() and first not in OUTPUTS and token.content not in IN_BUNDLES:
                 yield token.content
 
 

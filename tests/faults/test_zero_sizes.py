@@ -60,7 +60,6 @@ def ones(*shape: int) -> Array:
     return np.ones(shape, np.float32)
 
 
-@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     ("a", "b", "shape"),
     [

@@ -16,13 +16,12 @@ from bundler.tflite.gate import Agreement
 from bundler.validation import parity
 from tests.zoo import check, table
 
-FAST = {"dlrm", "wide_and_deep"}
+FAST = {"dlrm"}
 LEAST_DB = 5.0
 REFUSED = {"while_loop"}
 """Architectures whose only products are in the body of a loop, which stays in float32."""
 
 
-@pytest.mark.sample(2)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in table.ENTRIES]
 )
